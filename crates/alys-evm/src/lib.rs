@@ -1,0 +1,1 @@
+//! Embedded execution of EVM payloads.

@@ -1,0 +1,1 @@
+//! The Alys daemon and the builder that embeds it.

@@ -1,0 +1,2 @@
+//! The `alys-node` command.
+fn main() {}
