@@ -49,6 +49,8 @@ pub struct EvmSpec {
     pub genesis_file_hash: B256,
     /// Collects the fees that the carrier of an AuxPoW mints again.
     pub fee_recipient: Address,
+    /// Sum of the balances in the EVM's genesis, which the ledger records as a deposit (protocol section 7).
+    pub genesis_allocation: U256,
 }
 
 /// The constants of one chain. Their hash-tree-root names the chain and is part of every signature.
