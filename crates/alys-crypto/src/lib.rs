@@ -22,8 +22,6 @@ mod aggregate;
 mod batch;
 mod derivation;
 mod domain;
-#[doc(hidden)]
-pub mod fuzzing;
 pub mod keystore;
 mod public_key;
 mod secret_key;
