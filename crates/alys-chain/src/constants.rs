@@ -1,0 +1,65 @@
+//! What never changes on one chain, with everything derived from it once.
+
+use crate::{error::GenesisError, federation::Federation, scheme::Scheme};
+use alys_auxpow::Asert;
+use alys_crypto::{Domain, DomainType, SigningRoot};
+use alys_primitives::{ApprovalData, BlockHeader, ChainSpec, FixedBytes, Height, Root, Slot, TreeHash as _};
+use std::sync::Arc;
+
+/// A validated chain spec.
+#[derive(Debug)]
+pub(crate) struct Constants {
+    pub(crate) spec: ChainSpec,
+    pub(crate) genesis_root: Root,
+    pub(crate) genesis_header: BlockHeader,
+    pub(crate) genesis_block_root: Root,
+    pub(crate) asert: Asert,
+    pub(crate) auxpow_rules: alys_auxpow::Rules,
+    pub(crate) scheme: Scheme,
+}
+
+impl Constants {
+    /// Checks the spec and parses its federation.
+    pub(crate) fn new(spec: ChainSpec, scheme: Scheme) -> Result<(Self, Arc<Federation>), GenesisError> {
+        spec.validate()?;
+        let asert = Asert::of_spec(&spec.auxpow)?;
+        let federation = Federation::new(spec.members.clone(), scheme)
+            .map_err(|(index, reason)| GenesisError::Member { index, reason })?;
+        let genesis_header = spec.genesis_header();
+        let constants = Self {
+            genesis_root: spec.genesis_root(),
+            genesis_block_root: genesis_header.root(),
+            genesis_header,
+            asert,
+            auxpow_rules: alys_auxpow::Rules::of_spec(&spec.auxpow),
+            scheme,
+            spec,
+        };
+        Ok((constants, Arc::new(federation)))
+    }
+
+    /// What an author signs for a header.
+    pub(crate) fn proposal_root(&self, height: Height, header_root: Root) -> SigningRoot {
+        self.signing_root(DomainType::Proposal, self.spec.fork_version(height), header_root)
+    }
+
+    /// What a member signs for an approval of a block at `height`.
+    pub(crate) fn approval_root(&self, height: Height, data: &ApprovalData) -> SigningRoot {
+        self.approval_root_of_version(self.spec.fork_version(height), data)
+    }
+
+    /// As [`Constants::approval_root`] under a given version of the rules.
+    pub(crate) fn approval_root_of_version(&self, version: FixedBytes<4>, data: &ApprovalData) -> SigningRoot {
+        self.signing_root(DomainType::Approval, version, data.tree_hash_root())
+    }
+
+    /// What a key signs for an object.
+    pub(crate) fn signing_root(&self, kind: DomainType, version: FixedBytes<4>, object: Root) -> SigningRoot {
+        Domain::new(kind, version.0, self.genesis_root).signing_root(object)
+    }
+
+    /// The difficulty of a bundle whose template was made in `slot` after `records` committed records.
+    pub(crate) fn bits(&self, slot: Slot, records: u64) -> u32 {
+        self.asert.bits(slot.0.saturating_mul(self.spec.slot_duration), records)
+    }
+}

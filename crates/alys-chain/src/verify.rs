@@ -1,0 +1,230 @@
+//! Proofs: messages whose signatures and work were checked.
+//!
+//! Checking is heavy and pure, so it happens on any thread with a [`Verifier`]; the core accepts only [`Verified`]
+//! values and compares on whose authority they were verified with its own view of the federation.
+
+use crate::{
+    basic,
+    constants::Constants,
+    error::{AuxPowError, VerifyError},
+    federation::Federation,
+};
+use alys_auxpow::{AuxPow, Target};
+use alys_primitives::{
+    Approval, AuxPowRecord, B256, Epoch, FixedBytes, Notarization, Root, SignedBlock, TreeHash as _, VariableList,
+};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+
+/// A value whose signatures and work were checked by a [`Verifier`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified<T> {
+    value: T,
+    pub(crate) basis: Basis,
+}
+
+/// On whose authority a value was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Basis {
+    pub(crate) genesis_root: Root,
+    /// Epochs and roots of the federations whose signatures were checked.
+    pub(crate) federations: Vec<(Epoch, Root)>,
+    /// Version of the rules under which the signature is made, for approvals and certificates.
+    pub(crate) version: FixedBytes<4>,
+    /// Hash of the parent chain's header that did the work, if there is work.
+    pub(crate) parent_header: Option<B256>,
+}
+
+impl<T> Verified<T> {
+    /// The value without its proof.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+
+    pub(crate) fn new(value: T, basis: Basis) -> Self {
+        Self { value, basis }
+    }
+
+    pub(crate) fn into_parts(self) -> (T, Basis) {
+        (self.value, self.basis)
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Everything that checking takes: the chain's constants and the federations it knows. Cheap to clone; get a fresh one
+/// when the chain's epoch changes.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    pub(crate) constants: Arc<Constants>,
+    pub(crate) federations: Arc<BTreeMap<Epoch, Arc<Federation>>>,
+}
+
+impl Verifier {
+    /// Checks everything about a block that does not depend on its ancestors: form, author's signature, the parent's
+    /// certificate, the AuxPoW's proof.
+    ///
+    /// # Errors
+    /// [`VerifyError`] with the first rule that is broken.
+    pub fn block(&self, block: SignedBlock) -> Result<Verified<SignedBlock>, VerifyError> {
+        basic::validate(&self.constants, &block)?;
+        let header = &block.header;
+        let federation = self.federation(header.epoch)?;
+        let members = federation.len();
+        let key =
+            federation.key(header.author_index).ok_or(VerifyError::NoMember { index: header.author_index, members })?;
+        let root = self.constants.proposal_root(header.height, header.root());
+        self.constants.scheme.verify(key, root, &block.author_signature).map_err(|_| VerifyError::Signature)?;
+        let mut federations = vec![(header.epoch, federation.root())];
+        if let Some(parent) = block.parent_notarization.first() {
+            let signers = self.federation(parent.epoch)?;
+            let version = self.constants.spec.fork_version(header.height.saturating_sub(1));
+            self.verify_certificate(signers, parent, version)?;
+            if parent.epoch != header.epoch {
+                federations.push((parent.epoch, signers.root()));
+            }
+        }
+        let parent_header = match block.body.auxpow.first() {
+            Some(record) => {
+                Some(self.work(record, &AuxPow::decode_normalised(&record.proof).map_err(decode)?).map_err(work)?)
+            }
+            None => None,
+        };
+        let basis = Basis {
+            genesis_root: self.constants.genesis_root,
+            federations,
+            version: self.constants.spec.fork_version(header.height),
+            parent_header,
+        };
+        Ok(Verified::new(block, basis))
+    }
+
+    /// Checks an approval: a member of its epoch signed it.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn approval(&self, approval: Approval) -> Result<Verified<Approval>, VerifyError> {
+        let federation = self.federation(approval.data.epoch)?;
+        let members = federation.len();
+        let key = federation
+            .key(approval.member_index)
+            .ok_or(VerifyError::NoMember { index: approval.member_index, members })?;
+        // An approval does not say its block's height, which fixes the version; the core compares the two.
+        let version = self
+            .versions()
+            .find(|version| {
+                let root = self.constants.approval_root_of_version(*version, &approval.data);
+                self.constants.scheme.verify(key, root, &approval.signature).is_ok()
+            })
+            .ok_or(VerifyError::Signature)?;
+        let basis = self.basis(approval.data.epoch, federation, version);
+        Ok(Verified::new(approval, basis))
+    }
+
+    /// Checks a certificate: a quorum of its epoch's members signed it.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn notarization(&self, certificate: Notarization) -> Result<Verified<Notarization>, VerifyError> {
+        let federation = self.federation(certificate.epoch)?;
+        let mut answer = Err(VerifyError::Signature);
+        for version in self.versions() {
+            answer = self.verify_certificate(federation, &certificate, version).map(|()| version);
+            if answer.is_ok() {
+                break;
+            }
+        }
+        let basis = self.basis(certificate.epoch, federation, answer?);
+        Ok(Verified::new(certificate, basis))
+    }
+
+    /// Checks the work of an AuxPoW record and normalises its proof. Whether the record fits the chain is the core's to
+    /// say.
+    ///
+    /// # Errors
+    /// [`AuxPowError`] with the first rule that is broken.
+    pub fn auxpow(&self, record: AuxPowRecord) -> Result<Verified<AuxPowRecord>, AuxPowError> {
+        let proof = AuxPow::decode(&record.proof)?;
+        let parent_header = self.work(&record, &proof)?;
+        let normalised = VariableList::new(proof.encode())
+            .map_err(|_| AuxPowError::TooLong { found: 0, max: self.constants.spec.max_bundle_blocks })?;
+        let basis = Basis {
+            genesis_root: self.constants.genesis_root,
+            federations: Vec::new(),
+            version: FixedBytes::ZERO,
+            parent_header: Some(parent_header),
+        };
+        Ok(Verified::new(AuxPowRecord { bundle: record.bundle, proof: normalised }, basis))
+    }
+
+    /// The hash that miners mine on, checked against the proof. Gives the parent header's hash.
+    fn work(&self, record: &AuxPowRecord, proof: &AuxPow) -> Result<B256, AuxPowError> {
+        let bundle = &record.bundle;
+        if bundle.genesis_root != self.constants.genesis_root {
+            return Err(AuxPowError::OtherChain);
+        }
+        let chain_id = self.constants.spec.auxpow.chain_id;
+        if bundle.auxpow_chain_id != chain_id {
+            return Err(AuxPowError::ChainId { found: bundle.auxpow_chain_id, expected: chain_id });
+        }
+        let max = self.constants.spec.max_bundle_blocks;
+        if bundle.count > max {
+            return Err(AuxPowError::TooLong { found: bundle.count, max });
+        }
+        let target = Target::from_compact(bundle.bits)?;
+        // The chain compares bits with the difficulty; this bound keeps free work out of queues and gossip.
+        if target > self.constants.asert.limit() {
+            let expected = self.constants.asert.limit().to_compact();
+            return Err(AuxPowError::Bits { found: bundle.bits, expected });
+        }
+        let verified = proof.verify(bundle.tree_hash_root(), &self.constants.auxpow_rules, target)?;
+        Ok(verified.parent_hash)
+    }
+
+    fn verify_certificate(
+        &self,
+        federation: &Federation,
+        certificate: &Notarization,
+        version: FixedBytes<4>,
+    ) -> Result<(), VerifyError> {
+        let root = self.constants.approval_root_of_version(version, &certificate.data());
+        federation.verify_quorum(
+            self.constants.scheme,
+            root,
+            &certificate.bitfield,
+            &certificate.aggregate_signature,
+        )?;
+        Ok(())
+    }
+
+    fn federation(&self, epoch: Epoch) -> Result<&Arc<Federation>, VerifyError> {
+        self.federations.get(&epoch).ok_or(VerifyError::UnknownEpoch { epoch })
+    }
+
+    /// Versions of the rules, newest first; at most 16.
+    fn versions(&self) -> impl Iterator<Item = FixedBytes<4>> {
+        self.constants.spec.forks.iter().rev().map(|fork| fork.fork_version)
+    }
+
+    fn basis(&self, epoch: Epoch, federation: &Federation, version: FixedBytes<4>) -> Basis {
+        Basis {
+            genesis_root: self.constants.genesis_root,
+            federations: vec![(epoch, federation.root())],
+            version,
+            parent_header: None,
+        }
+    }
+}
+
+fn work(error: AuxPowError) -> VerifyError {
+    VerifyError::Block(error.into())
+}
+
+fn decode(error: alys_auxpow::DecodeError) -> VerifyError {
+    work(error.into())
+}

@@ -1,0 +1,78 @@
+//! What readers see of a chain: only what is durable.
+
+use crate::{
+    BlockRef,
+    state::{Committed, Ledger},
+};
+use alys_primitives::{Epoch, Members, Root, Wei};
+use std::sync::Arc;
+
+/// A snapshot of a chain, cheap to clone, for a watch channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChainView {
+    /// The chain.
+    pub genesis_root: Root,
+    /// Tip of the notarized chain.
+    pub head: BlockRef,
+    /// Newest safe block.
+    pub safe: BlockRef,
+    /// Newest finalized block.
+    pub finalized: BlockRef,
+    /// Epoch of the next block.
+    pub epoch: Epoch,
+    /// Its members.
+    pub members: Arc<Members>,
+    /// Approvals that notarize a block.
+    pub quorum: u64,
+    /// Our index among the members.
+    pub member_index: Option<u64>,
+    /// The newest committed bundle in the head's chain.
+    pub committed: Committed,
+    /// Blocks of the head's chain past the last committed one.
+    pub blocks_without_pow: u64,
+    /// Whether the next block must carry an AuxPoW.
+    pub stalled: bool,
+    /// Fees of the head's chain that no carrier has minted again yet, in wei.
+    pub pending_fees: Wei,
+    /// Totals of what was minted and burned in the head's chain.
+    pub ledger: Ledger,
+    /// Hashes of the bundles whose work waits for an author.
+    pub queued_auxpow: Arc<Vec<Root>>,
+    /// Blocks that wait for a parent, for their slot or for execution.
+    pub pending_blocks: usize,
+    /// Blocks above the finalized one.
+    pub unfinalized_blocks: usize,
+    /// The chain's state root.
+    pub state_root: Root,
+    /// What happened since the start.
+    pub counters: Counters,
+}
+
+/// Counts since the core was made; for metrics, never for decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Valid blocks imported.
+    pub imported: u64,
+    /// Invalid blocks rejected.
+    pub rejected: u64,
+    /// Waiting blocks that expired or made room.
+    pub evicted: u64,
+    /// Blocks that got a certificate.
+    pub notarized: u64,
+    /// Proposals signed.
+    pub proposed: u64,
+    /// Approvals signed.
+    pub approved: u64,
+    /// Signatures that the signing record or the signer refused.
+    pub refused: u64,
+    /// Slots of ours without a proposal.
+    pub missed: u64,
+    /// Reorganisations.
+    pub reorgs: u64,
+    /// Bundles finalized.
+    pub bundles: u64,
+    /// AuxPoW records refused.
+    pub auxpow_refused: u64,
+    /// Proofs of equivocation found.
+    pub equivocations: u64,
+}
