@@ -1,0 +1,16 @@
+//! Executing a block on its parent's state: checking one that came from elsewhere, and building one.
+
+mod build;
+mod env;
+mod header;
+mod import;
+mod receipts;
+mod run;
+
+pub use build::BuildError;
+pub(crate) use build::{Attributes, BuildLimits, Built, build_block};
+pub(crate) use env::{
+    StateDatabase, block_env, next_base_fee, next_excess_blob_gas, read_code, read_info, read_slot,
+};
+pub use import::BlockError;
+pub(crate) use import::{CheckError, Executed, check_block, requests_hash};

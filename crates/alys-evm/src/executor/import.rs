@@ -1,0 +1,124 @@
+//! Taking blocks in: execute, compare, and write down before anybody is told.
+
+use super::payload::decode_payload;
+use super::side::SideError;
+use super::{Executor, InvalidBlock, unavailable};
+use crate::FullBlock;
+use crate::db::{Cf, Db, DbError, HeadState};
+use crate::execute::{BlockError, CheckError, Executed, check_block};
+use alloy_consensus::Header;
+use alloy_primitives::{B256, Bytes};
+use alys_engine::{EngineError, NewPayload, PayloadStatus};
+use rocksdb::WriteBatch;
+
+/// Adds code to a batch.
+pub(super) fn put_codes(
+    db: &Db,
+    batch: &mut WriteBatch,
+    codes: impl IntoIterator<Item = (B256, Bytes)>,
+) -> Result<(), DbError> {
+    for (hash, code) in codes {
+        batch.put_cf(db.cf(Cf::Code)?, hash, code);
+    }
+    Ok(())
+}
+
+impl Executor {
+    /// Executes a payload and keeps it durably if it is valid (`engine_newPayload`).
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] if the database fails; that says nothing about the payload.
+    pub fn new_payload(&mut self, payload: &NewPayload) -> Result<PayloadStatus, EngineError> {
+        let block = match decode_payload(&self.chain.forks, payload) {
+            Ok(block) => block,
+            Err(error) => {
+                // What the hash stands for is unknown, so nothing is remembered under it.
+                return Ok(PayloadStatus::Invalid { latest_valid_hash: None, reason: error.to_string() });
+            }
+        };
+        self.take_in(payload.payload.block_hash, &block)
+    }
+
+    /// Executes a block and keeps it durably if it is valid: [`Self::new_payload`] for blocks that come whole.
+    ///
+    /// # Errors
+    /// As [`Self::new_payload`].
+    pub fn import_block(&mut self, block: &FullBlock) -> Result<PayloadStatus, EngineError> {
+        self.take_in(block.header.hash_slow(), block)
+    }
+
+    fn take_in(&mut self, hash: B256, block: &FullBlock) -> Result<PayloadStatus, EngineError> {
+        if self.db.is_executed(hash).map_err(unavailable)? {
+            return Ok(PayloadStatus::Valid);
+        }
+        let parent_hash = block.header.parent_hash;
+        if let Some(known) = self.known_invalid(hash).or_else(|| self.known_invalid(parent_hash)) {
+            let latest_valid = known.latest_valid;
+            let reason = if known.hash == hash { known.reason.clone() } else { format!("its ancestor is invalid: {}", known.reason) };
+            if known.hash != hash {
+                self.remember_invalid(InvalidBlock { hash, latest_valid, reason: reason.clone() });
+            }
+            return Ok(PayloadStatus::Invalid { latest_valid_hash: latest_valid, reason });
+        }
+        let Some(parent) = self.db.header(parent_hash).map_err(unavailable)? else {
+            return Ok(PayloadStatus::Syncing);
+        };
+        let executed = match self.built_before(hash) {
+            Some(executed) => Ok(executed),
+            None => self.execute(&parent, block),
+        };
+        match executed {
+            Ok(executed) => {
+                self.persist(hash, block, executed).map_err(unavailable)?;
+                Ok(PayloadStatus::Valid)
+            }
+            Err(ExecuteError::Check(CheckError::Invalid(error))) => Ok(self.reject(hash, parent_hash, &error)),
+            Err(ExecuteError::Side(SideError::TooFar)) => Ok(PayloadStatus::Syncing),
+            Err(ExecuteError::Check(error @ (CheckError::Trie(_) | CheckError::Internal(_)))) => Err(unavailable(error)),
+            Err(ExecuteError::Side(SideError::Db(error))) => Err(unavailable(error)),
+        }
+    }
+
+    fn reject(&mut self, hash: B256, parent_hash: B256, error: &BlockError) -> PayloadStatus {
+        let reason = error.to_string();
+        tracing::warn!(%hash, reason, "invalid block");
+        self.remember_invalid(InvalidBlock { hash, latest_valid: Some(parent_hash), reason: reason.clone() });
+        PayloadStatus::Invalid { latest_valid_hash: Some(parent_hash), reason }
+    }
+
+    fn execute(&mut self, parent: &Header, block: &FullBlock) -> Result<Executed, ExecuteError> {
+        let side = self.side_state(block.header.parent_hash)?;
+        let tables = side.overlay(HeadState(&self.db));
+        let executed = check_block(&self.db, &self.chain.forks, tables, parent, block);
+        self.keep_side_state(side);
+        Ok(executed?)
+    }
+
+    fn persist(&mut self, hash: B256, block: &FullBlock, executed: Executed) -> Result<(), DbError> {
+        let Executed { diff, codes, receipts, outcome, .. } = executed;
+        let mut batch = WriteBatch::default();
+        self.db.put_block(&mut batch, hash, block, &receipts, &outcome)?;
+        self.db.put_diff(&mut batch, hash, &diff)?;
+        put_codes(&self.db, &mut batch, codes)?;
+        self.db.write(batch)?;
+        self.remember_diff(hash, diff);
+        Ok(())
+    }
+}
+
+enum ExecuteError {
+    Side(SideError),
+    Check(CheckError),
+}
+
+impl From<SideError> for ExecuteError {
+    fn from(error: SideError) -> Self {
+        Self::Side(error)
+    }
+}
+
+impl From<CheckError> for ExecuteError {
+    fn from(error: CheckError) -> Self {
+        Self::Check(error)
+    }
+}

@@ -1,0 +1,172 @@
+//! The fork schedule of a genesis file, in the words of the execution crates.
+
+use alloy_eips::eip7840::BlobParams;
+use alloy_eips::{BlobScheduleBlobParams, eip1559::BaseFeeParams};
+use alloy_evm::eth::spec::EthExecutorSpec;
+use alloy_evm::spec_by_timestamp_and_block_number;
+use alloy_genesis::ChainConfig;
+use alloy_primitives::Address;
+use alloy_hardforks::{EthereumChainHardforks, EthereumHardfork, EthereumHardforks, ForkCondition};
+use revm::primitives::hardfork::SpecId;
+
+/// Which rules hold when. Forks before the merge are switched by block number, later ones by time. A chain of our own
+/// begins after the merge; older rules serve to import chains that began before it.
+#[derive(Clone, Debug)]
+pub struct Forks {
+    chain_id: u64,
+    activations: EthereumChainHardforks,
+    deposit_contract: Address,
+    blobs: BlobScheduleBlobParams,
+}
+
+/// Why a fork schedule is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForkError {
+    /// The merge is not scheduled by block number.
+    #[error("genesis: `terminalTotalDifficulty` must be 0, or `mergeNetsplitBlock` the number of the first block after it")]
+    NoMerge,
+    /// A fork is scheduled before the one that it builds on.
+    #[error("genesis: `{later}` is scheduled before `{earlier}`")]
+    OutOfOrder {
+        /// The fork that must come first.
+        earlier: &'static str,
+        /// The fork that must come second.
+        later: &'static str,
+    },
+    /// A fork that this program does not know.
+    #[error("genesis: `{fork}` is scheduled, which this program does not know; run a newer one")]
+    Unknown {
+        /// The field of the chain config.
+        fork: &'static str,
+    },
+    /// Blob parameters that make no sense.
+    #[error("genesis: blobSchedule of `{fork}` must have target ≤ max ≤ {limit} and a base fee update fraction above 0")]
+    BlobParams {
+        /// The fork.
+        fork: &'static str,
+        /// The most blobs that a block can have.
+        limit: u64,
+    },
+}
+
+/// Far above any schedule, and low enough for blob gas to stay within 64 bits.
+const MAX_BLOBS: u64 = 4096;
+
+impl Forks {
+    /// Reads the schedule of a chain config. A fork that is left out is active with the next later one.
+    ///
+    /// # Errors
+    /// [`ForkError`], naming the field that is wrong.
+    pub fn new(config: &ChainConfig) -> Result<Self, ForkError> {
+        use EthereumHardfork as Fork;
+        let merge = match (config.terminal_total_difficulty, config.merge_netsplit_block) {
+            (_, Some(block)) => block,
+            (Some(difficulty), None) if difficulty.is_zero() => 0,
+            _ => return Err(ForkError::NoMerge),
+        };
+        let unknown = [("amsterdamTime", config.amsterdam_time), ("bogotaTime", config.bogota_time)];
+        if let Some((fork, _)) = unknown.into_iter().find(|(_, time)| time.is_some()) {
+            return Err(ForkError::Unknown { fork });
+        }
+        let mut activations = vec![(Fork::Frontier, ForkCondition::Block(0))];
+        let mut later = ("mergeNetsplitBlock", merge);
+        for (fork, name, block) in [
+            (Fork::Paris, "mergeNetsplitBlock", Some(merge)),
+            (Fork::GrayGlacier, "grayGlacierBlock", config.gray_glacier_block),
+            (Fork::ArrowGlacier, "arrowGlacierBlock", config.arrow_glacier_block),
+            (Fork::London, "londonBlock", config.london_block),
+            (Fork::Berlin, "berlinBlock", config.berlin_block),
+            (Fork::MuirGlacier, "muirGlacierBlock", config.muir_glacier_block),
+            (Fork::Istanbul, "istanbulBlock", config.istanbul_block),
+            (Fork::Petersburg, "petersburgBlock", config.petersburg_block),
+            (Fork::Constantinople, "constantinopleBlock", config.constantinople_block),
+            (Fork::Byzantium, "byzantiumBlock", config.byzantium_block),
+            (Fork::SpuriousDragon, "eip158Block", config.eip158_block),
+            (Fork::Tangerine, "eip150Block", config.eip150_block),
+            (Fork::Homestead, "homesteadBlock", config.homestead_block),
+        ] {
+            let block = block.unwrap_or(later.1);
+            if block > later.1 {
+                return Err(ForkError::OutOfOrder { earlier: name, later: later.0 });
+            }
+            later = (name, block);
+            activations.push((fork, ForkCondition::Block(block)));
+        }
+        let times = [
+            (Fork::Shanghai, "shanghaiTime", config.shanghai_time),
+            (Fork::Cancun, "cancunTime", config.cancun_time),
+            (Fork::Prague, "pragueTime", config.prague_time),
+            (Fork::Osaka, "osakaTime", config.osaka_time),
+        ];
+        for (first, second) in times.iter().zip(times.iter().skip(1)) {
+            let in_order = match (first.2, second.2) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(first), Some(second)) => first <= second,
+            };
+            if !in_order {
+                return Err(ForkError::OutOfOrder { earlier: first.1, later: second.1 });
+            }
+        }
+        activations.extend(times.into_iter().filter_map(|(fork, _, time)| Some((fork, ForkCondition::Timestamp(time?)))));
+        let blobs = config.blob_schedule_blob_params();
+        let named = [("cancun", blobs.cancun), ("prague", blobs.prague), ("osaka", blobs.osaka)];
+        let scheduled = blobs.scheduled.iter().map(|(_, params)| ("bpo", *params));
+        for (fork, params) in named.into_iter().chain(scheduled) {
+            let sane = params.target_blob_count <= params.max_blob_count && params.max_blob_count <= MAX_BLOBS;
+            if !sane || params.update_fraction == 0 {
+                return Err(ForkError::BlobParams { fork, limit: MAX_BLOBS });
+            }
+        }
+        Ok(Self {
+            chain_id: config.chain_id,
+            activations: EthereumChainHardforks::new(activations),
+            // As geth: a chain without the setting has its deposit contract nowhere.
+            deposit_contract: config.deposit_contract_address.unwrap_or_default(),
+            blobs,
+        })
+    }
+
+    /// EIP-155 chain id.
+    pub const fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    /// The rules of a block.
+    pub fn spec_at(&self, number: u64, timestamp: u64) -> SpecId {
+        spec_by_timestamp_and_block_number(self, timestamp, number)
+    }
+
+    /// Blob parameters of a block of that time; `None` before Cancun.
+    pub fn blob_params_at(&self, timestamp: u64) -> Option<BlobParams> {
+        if let Some(params) = self.blobs.active_scheduled_params_at_timestamp(timestamp) {
+            return Some(*params);
+        }
+        if self.is_osaka_active_at_timestamp(timestamp) {
+            Some(self.blobs.osaka)
+        } else if self.is_prague_active_at_timestamp(timestamp) {
+            Some(self.blobs.prague)
+        } else if self.is_cancun_active_at_timestamp(timestamp) {
+            Some(self.blobs.cancun)
+        } else {
+            None
+        }
+    }
+
+    /// How base fees move (EIP-1559).
+    pub const fn base_fee_params(&self) -> BaseFeeParams {
+        BaseFeeParams::ethereum()
+    }
+}
+
+impl EthereumHardforks for Forks {
+    fn ethereum_fork_activation(&self, fork: EthereumHardfork) -> ForkCondition {
+        self.activations.ethereum_fork_activation(fork)
+    }
+}
+
+impl EthExecutorSpec for Forks {
+    fn deposit_contract_address(&self) -> Option<Address> {
+        Some(self.deposit_contract)
+    }
+}

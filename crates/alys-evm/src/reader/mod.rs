@@ -1,0 +1,87 @@
+//! Questions about the chain, answered from database snapshots and the published heads.
+
+mod call;
+mod chain;
+mod state;
+mod types;
+
+pub use state::{StateAt, StateError};
+pub use types::{
+    Account, CallOutcome, CallRequest, CallStatus, MinedReceipt, MinedTransaction, NextBlock, ReadError,
+};
+
+use crate::db::Db;
+use crate::{ChainEvent, Forks, Heads};
+use alloy_genesis::Genesis;
+use alloy_primitives::B256;
+use std::sync::Arc;
+use tokio::sync::{broadcast, watch};
+
+/// What never changes while a chain is open.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// The genesis file.
+    pub(crate) genesis: Genesis,
+    /// Its hash.
+    pub(crate) genesis_hash: B256,
+    /// Its fork schedule.
+    pub(crate) forks: Forks,
+}
+
+/// A cheap handle to read blocks, state and receipts, and to run calls. Every method reads one consistent snapshot.
+///
+/// Blocks are named by [`alloy_eips::BlockId`]: `latest` and `pending` mean the canonical head, `safe` and `finalized`
+/// the published heads, `earliest` genesis.
+#[derive(Clone, Debug)]
+pub struct EvmReader {
+    db: Arc<Db>,
+    chain: Arc<Chain>,
+    heads: watch::Receiver<Heads>,
+    events: broadcast::Sender<ChainEvent>,
+}
+
+impl EvmReader {
+    pub(crate) const fn new(
+        db: Arc<Db>,
+        chain: Arc<Chain>,
+        heads: watch::Receiver<Heads>,
+        events: broadcast::Sender<ChainEvent>,
+    ) -> Self {
+        Self { db, chain, heads, events }
+    }
+
+    /// The published heads.
+    pub fn heads(&self) -> Heads {
+        *self.heads.borrow()
+    }
+
+    /// Follows the published heads; only the newest value is kept.
+    pub fn subscribe(&self) -> watch::Receiver<Heads> {
+        self.heads.clone()
+    }
+
+    /// Follows changes of the canonical chain. A receiver that falls behind is told how many it missed.
+    pub fn events(&self) -> broadcast::Receiver<ChainEvent> {
+        self.events.subscribe()
+    }
+
+    /// EIP-155 chain id.
+    pub fn chain_id(&self) -> u64 {
+        self.chain.forks.chain_id()
+    }
+
+    /// The genesis file.
+    pub fn genesis(&self) -> &Genesis {
+        &self.chain.genesis
+    }
+
+    /// Hash of the genesis block.
+    pub fn genesis_hash(&self) -> B256 {
+        self.chain.genesis_hash
+    }
+
+    /// The fork schedule.
+    pub fn forks(&self) -> &Forks {
+        &self.chain.forks
+    }
+}
