@@ -78,6 +78,9 @@ pub enum BlockError {
     /// On a branch that finality has abandoned.
     #[error("not on the finalized chain")]
     NotOnFinalized,
+    /// The certificate of its parent is not about the parent that the chain has: wrong slot, epoch or rules version.
+    #[error("the parent's certificate does not match the parent")]
+    ParentCertificate,
     /// Its parent was rejected.
     #[error("the parent {parent} was rejected")]
     Parent {
@@ -494,9 +497,9 @@ pub enum RestoreError {
     #[error("the blocks lead to other pointers than the stored ones")]
     Pointers {
         /// Stored.
-        stored: crate::Pointers,
+        stored: Box<crate::Pointers>,
         /// Computed.
-        computed: crate::Pointers,
+        computed: Box<crate::Pointers>,
     },
     /// The state root that follows from everything is not the stored one.
     #[error("state root {computed}, the stored one is {stored}")]

@@ -23,6 +23,7 @@ pub struct BatchId(pub u64);
 
 /// One fact. The order of facts decides everything that follows; nothing else does.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "an input is moved once and never kept")]
 pub enum Input {
     /// Time passed; due no later than [`crate::Chain::poll_timeout`] says.
     Tick,

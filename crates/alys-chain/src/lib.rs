@@ -22,19 +22,32 @@
 #![warn(clippy::expect_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod basic;
+mod bundle;
+mod chain;
 mod checkpoint;
 mod config;
 mod constants;
+mod digest;
+mod early;
 mod effect;
 mod error;
 mod federation;
+mod fees;
 mod input;
+mod journal;
 mod payload_hash;
+mod pending;
+mod queue;
 mod scheme;
 mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transition;
+mod tree;
 mod verify;
 mod view;
 
+pub use chain::{AuxTemplate, Chain, TimeoutReason};
 pub use checkpoint::{Checkpoint, Restored, RestoredBlock, TrunkBlock};
 pub use config::ChainConfig;
 pub use effect::{

@@ -99,6 +99,8 @@ pub struct Carrier {
     pub height: Height,
     /// Hash of the bundle.
     pub bundle: Root,
+    /// Height of the bundle's first block.
+    pub start: Height,
     /// The bundle's last block.
     pub end: Point,
 }

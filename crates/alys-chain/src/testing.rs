@@ -1,6 +1,10 @@
 //! What simulations need and a node must not have: a signature scheme that proves nothing.
 
-use crate::{Chain, ChainConfig, Restored, error::{GenesisError, RestoreError}, scheme::Scheme};
+use crate::{
+    Chain, ChainConfig, Restored,
+    error::{GenesisError, RestoreError},
+    scheme::Scheme,
+};
 use alys_crypto::{PublicKey, SigningRoot};
 use alys_primitives::{ChainSpec, SignatureBytes};
 use sha2::{Digest as _, Sha256};

@@ -1,0 +1,51 @@
+//! The snapshot for readers.
+
+use super::Chain;
+use crate::{ChainView, Counters, constants::Constants, transition, tree::Tree};
+use std::sync::Arc;
+
+/// The view of a tree with nothing around it.
+pub(super) fn empty(constants: &Constants, tree: &Tree) -> ChainView {
+    let head = tree.head();
+    let rules = transition::child_rules(constants, head);
+    ChainView {
+        genesis_root: constants.genesis_root,
+        head: head.reference(),
+        safe: tree.safe().reference(),
+        finalized: tree.finalized().reference(),
+        epoch: rules.epoch,
+        members: Arc::clone(rules.federation.members()),
+        quorum: u64::try_from(rules.federation.quorum()).unwrap_or(u64::MAX),
+        member_index: None,
+        committed: head.state.committed,
+        blocks_without_pow: head.height().since(head.state.committed.end.height),
+        stalled: rules.needs_auxpow,
+        pending_fees: head.state.fees_total.saturating_sub(head.state.committed.fees),
+        ledger: head.state.ledger,
+        queued_auxpow: Arc::new(Vec::new()),
+        pending_blocks: 0,
+        unfinalized_blocks: tree.len().saturating_sub(1),
+        state_root: alys_primitives::Root::ZERO,
+        counters: Counters::default(),
+    }
+}
+
+impl Chain {
+    /// What readers may see: pointers and everything that follows from them as of the newest durable batch, counts as of
+    /// now.
+    pub fn view(&self) -> ChainView {
+        ChainView { pending_blocks: self.pending.len(), counters: self.counters, ..self.view.clone() }
+    }
+
+    /// The view as it is once everything written so far is durable.
+    pub(super) fn current_view(&self) -> ChainView {
+        let mut view = empty(&self.constants, &self.tree);
+        let federation = transition::child_rules(&self.constants, self.tree.head()).federation;
+        view.member_index = self.config.member_key.and_then(|key| federation.index_of(&key));
+        view.queued_auxpow = Arc::new(self.queue.iter().map(|(hash, _)| *hash).collect());
+        view.pending_blocks = self.pending.len();
+        view.state_root = self.state_root();
+        view.counters = self.counters;
+        view
+    }
+}
