@@ -119,10 +119,7 @@ impl<'a> Reader<'a> {
             return Err(DecodeError::LongCount { offset });
         }
         let room = self.rest.len().checked_div(item_bytes).unwrap_or(0);
-        usize::try_from(value)
-            .ok()
-            .filter(|count| *count <= room)
-            .ok_or(DecodeError::Truncated { field, offset })
+        usize::try_from(value).ok().filter(|count| *count <= room).ok_or(DecodeError::Truncated { field, offset })
     }
 
     /// A count and as many bytes.

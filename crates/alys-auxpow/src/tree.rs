@@ -74,7 +74,8 @@ impl AuxTree {
         let mut levels: Vec<Vec<B256>> =
             vec![(0..leaf_count(height)).map(|index| leaf(index).unwrap_or(B256::ZERO)).collect()];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
-            let above = level.chunks(2).filter_map(|pair| pair.split_first()).map(|(left, right)| merkle_fold(*left, right, 0));
+            let above =
+                level.chunks(2).filter_map(|pair| pair.split_first()).map(|(left, right)| merkle_fold(*left, right, 0));
             levels.push(above.collect());
         }
         Some(Self { levels, nonce, places })

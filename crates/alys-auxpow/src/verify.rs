@@ -67,8 +67,7 @@ pub struct Rules {
 impl Rules {
     /// The rules of a chain spec.
     pub const fn of_spec(spec: &AuxPowSpec) -> Self {
-        let place =
-            if spec.allow_output_commitment { CommitmentPlace::Either } else { CommitmentPlace::ScriptSig };
+        let place = if spec.allow_output_commitment { CommitmentPlace::Either } else { CommitmentPlace::ScriptSig };
         Self { chain_id: spec.chain_id, place }
     }
 }
@@ -324,8 +323,8 @@ impl AuxPow {
         if !scripts().any(|(_, script)| find(script, shown.as_slice()).is_some()) {
             return Err(VerifyError::RootAbsent { root });
         }
-        let mut carriers = scripts()
-            .filter(|(_, script)| find(script, &MAGIC).is_some() || find(script, shown.as_slice()).is_some());
+        let mut carriers =
+            scripts().filter(|(_, script)| find(script, &MAGIC).is_some() || find(script, shown.as_slice()).is_some());
         let (index, script) = carriers.next().ok_or(VerifyError::RootAbsent { root })?;
         let others = carriers.count();
         if others > 0 {
