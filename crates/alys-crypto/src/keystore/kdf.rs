@@ -100,8 +100,7 @@ impl Kdf {
         match self.cost {
             KdfCost::Scrypt { n, r, p } => {
                 let params = scrypt_params(n, r, p)?;
-                scrypt::scrypt(password.as_bytes(), &self.salt, &params, key.as_mut_slice())
-                    .map_err(|_| refused(n))?;
+                scrypt::scrypt(password.as_bytes(), &self.salt, &params, key.as_mut_slice()).map_err(|_| refused(n))?;
             }
             KdfCost::Pbkdf2 { iterations } => {
                 pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), &self.salt, iterations, key.as_mut_slice());

@@ -202,7 +202,10 @@ impl Keystore {
 
 impl fmt::Debug for Keystore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keystore").field("public_key", &self.public_key).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Keystore")
+            .field("public_key", &self.public_key)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
