@@ -1,0 +1,203 @@
+//! A request and the wait for its answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::task::coop;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::addr::waits;
+use crate::cell::Cell;
+use crate::current;
+use crate::error::AskError;
+use crate::inbox::{Envelope, Refused, Taken};
+use crate::message::Message;
+use crate::reply::{Pending, Reply, Slot};
+use crate::snapshot::DeadReason;
+
+enum State<M> {
+    /// Not sent yet.
+    Ready(M),
+    /// In the line for room.
+    Line {
+        envelope: Option<Envelope<M>>,
+        ticket: Option<u64>,
+    },
+    Sent,
+    Done,
+}
+
+/// The future of [`Addr::ask`](crate::Addr::ask). It sends when first polled.
+///
+/// # Cancel safety
+///
+/// Dropping it cancels the request, unless it was handled already.
+#[must_use = "an ask is sent when it is awaited"]
+pub struct Ask<M: Message, T: Send + 'static> {
+    cell: Arc<Cell<M>>,
+    slot: Arc<Slot<T>>,
+    state: State<M>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Id of the actor that asks, if it is entered in the graph of waits.
+    asker: Option<usize>,
+}
+
+impl<M: Message, T: Send + 'static> Ask<M, T> {
+    pub(crate) fn new(cell: Arc<Cell<M>>, deadline: Option<Instant>, request: impl FnOnce(Reply<T>) -> M) -> Self {
+        let (parent, inherited) = current::request();
+        let deadline = match (deadline, inherited) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let slot = Arc::new(Slot::new(deadline, parent));
+        let message = request(Reply::new(Arc::clone(&slot)));
+        Self { cell, slot, state: State::Ready(message), sleep: None, asker: None }
+    }
+
+    fn send(&mut self, message: M, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
+        self.enter_graph()?;
+        let ask: Arc<dyn Pending> = self.slot.clone();
+        match self.cell.inbox.try_send(Envelope::new(message, Some(ask), current::correlation())) {
+            Ok(Taken::Queued) => Poll::Ready(Ok(())),
+            Ok(Taken::Displaced(old)) => {
+                self.cell.bury(old, DeadReason::Displaced);
+                Poll::Ready(Ok(()))
+            }
+            Err(Refused::Full(envelope)) if waits(&envelope.message) => {
+                self.state = State::Line { envelope: Some(envelope), ticket: None };
+                self.wait_in_line(cx)
+            }
+            Err(r) => Poll::Ready(Err(error(&r))),
+        }
+    }
+
+    fn wait_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
+        let State::Line { envelope, ticket } = &mut self.state else { return Poll::Ready(Ok(())) };
+        self.cell.inbox.poll_send(cx, ticket, envelope).map_err(|r| error(&r))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.slot.deadline() else { return Poll::Pending };
+        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx)
+    }
+
+    /// Publishes the wait, then looks whether it closes a cycle.
+    fn enter_graph(&mut self) -> Result<(), AskError> {
+        let target = self.cell.core();
+        let id = target.id();
+        let cycle = current::with(|scope| {
+            let me = scope.node.as_ref()?.core();
+            if me.id() == id {
+                return Some(vec![me.path(), me.path()]);
+            }
+            me.wait_begins(id);
+            self.asker = Some(me.id());
+            if !target.is_waiting() {
+                return None;
+            }
+            let way = me.shared()?.graph.path(id, me.id())?;
+            Some(std::iter::once(me.path()).chain(way).collect())
+        });
+        match cycle.flatten() {
+            None => Ok(()),
+            Some(cycle) => Err(AskError::Cycle(cycle)),
+        }
+    }
+
+    fn leave_graph(&mut self) {
+        let Some(asker) = self.asker.take() else { return };
+        let id = self.cell.core().id();
+        let here = current::with(|scope| match &scope.node {
+            Some(node) if node.core().id() == asker => {
+                node.core().wait_ends(id);
+                true
+            }
+            _ => false,
+        });
+        // The future was moved out of the actor after its first poll.
+        if here != Some(true)
+            && let Some(node) = self.cell.core().shared().and_then(|s| s.graph.get(asker))
+        {
+            node.core().wait_ends(id);
+        }
+    }
+
+    fn finish(&mut self, result: Result<T, AskError>) -> Poll<Result<T, AskError>> {
+        self.leave_line();
+        self.state = State::Done;
+        self.leave_graph();
+        Poll::Ready(result)
+    }
+
+    fn leave_line(&mut self) {
+        if let State::Line { ticket, .. } = &mut self.state
+            && let Some(ticket) = ticket.take()
+        {
+            self.cell.inbox.abandon(ticket);
+        }
+    }
+}
+
+impl<M: Message, T: Send + 'static> Unpin for Ask<M, T> {}
+
+impl<M: Message, T: Send + 'static> Future for Ask<M, T> {
+    type Output = Result<T, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let budget = std::task::ready!(coop::poll_proceed(cx));
+        let this = &mut *self;
+        let sent = match std::mem::replace(&mut this.state, State::Sent) {
+            State::Ready(message) => this.send(message, cx),
+            line @ State::Line { .. } => {
+                this.state = line;
+                this.wait_in_line(cx)
+            }
+            State::Sent => Poll::Ready(Ok(())),
+            State::Done => {
+                this.state = State::Done;
+                return Poll::Pending;
+            }
+        };
+        match sent {
+            Poll::Ready(Ok(())) => {
+                this.state = State::Sent;
+                if let Poll::Ready(result) = this.slot.poll(cx) {
+                    budget.made_progress();
+                    return this.finish(result);
+                }
+            }
+            Poll::Ready(Err(error)) => {
+                budget.made_progress();
+                return this.finish(Err(error));
+            }
+            Poll::Pending => {}
+        }
+        if this.poll_deadline(cx).is_ready() {
+            this.slot.close();
+            return this.finish(Err(AskError::TimedOut));
+        }
+        Poll::Pending
+    }
+}
+
+impl<M: Message, T: Send + 'static> Drop for Ask<M, T> {
+    fn drop(&mut self) {
+        match self.state {
+            State::Done => {}
+            State::Ready(_) | State::Line { .. } | State::Sent => {
+                self.slot.close();
+                self.leave_line();
+                self.leave_graph();
+            }
+        }
+    }
+}
+
+fn error<M>(refused: &Refused<M>) -> AskError {
+    match refused {
+        Refused::Full(_) => AskError::Full,
+        Refused::Closed(_) => AskError::Stopped,
+        Refused::Restarting(_) => AskError::Restarting,
+    }
+}

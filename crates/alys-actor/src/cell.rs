@@ -1,0 +1,550 @@
+//! The logical actor: what an address points at, and what stays while incarnations come and go.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::actor::Health;
+use crate::error::{AskError, Exit};
+use crate::inbox::{Admission, Envelope, Inbox};
+use crate::message::Message;
+use crate::panics;
+use crate::snapshot::{DeadReason, Phase};
+use crate::system::Shared;
+
+/// Requests on the control lane. They are levels, not edges, so nothing is lost however often they are raised.
+pub(crate) mod flag {
+    /// Handle what the inbox holds, then end.
+    pub(crate) const DRAIN: u32 = 1;
+    /// End after the message in hand.
+    pub(crate) const HALT: u32 = 1 << 1;
+    /// Handle nothing until resumed.
+    pub(crate) const SUSPEND: u32 = 1 << 2;
+    /// The side lane holds something.
+    pub(crate) const SIDE: u32 = 1 << 3;
+    /// A linked actor failed.
+    pub(crate) const LINK: u32 = 1 << 4;
+}
+
+/// Called with how an incarnation ended, and whether it was the last.
+pub(crate) type OnDown = Box<dyn FnOnce(Exit, bool) + Send>;
+
+struct Rare {
+    last_exit: Option<Exit>,
+    health: Health,
+    probed: Health,
+    memory: u64,
+    token: Option<CancellationToken>,
+    link: Option<Exit>,
+    monitors: Vec<(u64, OnDown)>,
+    next_monitor: u64,
+    kinds: Vec<&'static str>,
+    waits: Vec<usize>,
+}
+
+/// The part of a cell that does not depend on the type of its messages.
+pub(crate) struct Core {
+    name: OnceLock<Arc<str>>,
+    path: OnceLock<Arc<str>>,
+    shared: OnceLock<Weak<Shared>>,
+    flags: AtomicU32,
+    phase: AtomicU8,
+    incarnation: AtomicU64,
+    restarts: AtomicU64,
+    failures: AtomicU64,
+    /// Twice the messages handled, plus one while one is in hand. Written by the actor's task only.
+    progress: AtomicU64,
+    /// Index of the kind in hand into `Rare::kinds`.
+    kind: AtomicUsize,
+    /// Sampled handle time, smoothed.
+    handle_nanos: AtomicU64,
+    /// Address of the one core that its asks wait for, 0 if none; more of them are in `Rare::waits`.
+    waits_for: AtomicUsize,
+    more_waits: AtomicUsize,
+    gone: Notify,
+    rare: Mutex<Rare>,
+}
+
+impl Core {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: OnceLock::new(),
+            path: OnceLock::new(),
+            shared: OnceLock::new(),
+            flags: AtomicU32::new(0),
+            phase: AtomicU8::new(Phase::Declared.code()),
+            incarnation: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            kind: AtomicUsize::new(0),
+            handle_nanos: AtomicU64::new(0),
+            waits_for: AtomicUsize::new(0),
+            more_waits: AtomicUsize::new(0),
+            gone: Notify::new(),
+            rare: Mutex::new(Rare {
+                last_exit: None,
+                health: Health::Healthy,
+                probed: Health::Healthy,
+                memory: 0,
+                token: None,
+                link: None,
+                monitors: Vec::new(),
+                next_monitor: 0,
+                kinds: Vec::new(),
+                waits: Vec::new(),
+            }),
+        }
+    }
+
+    fn rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
+        f(&mut self.rare.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Tells cores apart while they live.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(crate) fn set_name(&self, name: Arc<str>) {
+        let _ = self.name.set(name);
+    }
+
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.name.get().cloned().unwrap_or_else(|| Arc::from("unseated"))
+    }
+
+    pub(crate) fn path(&self) -> Arc<str> {
+        self.path.get().cloned().unwrap_or_else(|| self.name())
+    }
+
+    pub(crate) fn attach(&self, shared: &Arc<Shared>, path: Arc<str>) {
+        let _ = self.path.set(path);
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    pub(crate) fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.get().and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise(&self, flag: u32) {
+        self.flags.fetch_or(flag, Ordering::AcqRel);
+    }
+
+    pub(crate) fn lower(&self, flag: u32) {
+        self.flags.fetch_and(!flag, Ordering::AcqRel);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_code(self.phase.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase.code(), Ordering::Release);
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Begins incarnation `n`: those before lose the inbox, and what was asked of them is forgotten.
+    pub(crate) fn begin_incarnation(&self, n: u64) {
+        self.incarnation.store(n, Ordering::Release);
+        self.lower(flag::HALT | flag::LINK);
+        self.waits_for.store(0, Ordering::SeqCst);
+        self.more_waits.store(0, Ordering::SeqCst);
+        self.set_idle();
+        self.rare(|r| {
+            r.health = Health::Healthy;
+            r.memory = 0;
+            r.token = None;
+            r.link = None;
+            r.waits.clear();
+        });
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Messages handled, and whether one is in hand.
+    pub(crate) fn progress(&self) -> (u64, bool) {
+        let p = self.progress.load(Ordering::Acquire);
+        (p >> 1, p & 1 == 1)
+    }
+
+    pub(crate) fn set_busy(&self, kind: usize) {
+        self.kind.store(kind, Ordering::Relaxed);
+        self.progress.store(self.progress.load(Ordering::Relaxed) | 1, Ordering::Release);
+    }
+
+    pub(crate) fn set_idle(&self) {
+        let p = self.progress.load(Ordering::Relaxed);
+        self.progress.store(p.wrapping_add(p & 1), Ordering::Release);
+    }
+
+    pub(crate) fn learn_kind(&self, kind: &'static str) -> usize {
+        self.rare(|r| match r.kinds.iter().position(|k| *k == kind) {
+            Some(i) => i,
+            None => {
+                r.kinds.push(kind);
+                r.kinds.len().saturating_sub(1)
+            }
+        })
+    }
+
+    pub(crate) fn kind_in_hand(&self) -> Option<&'static str> {
+        let (_, busy) = self.progress();
+        let i = self.kind.load(Ordering::Relaxed);
+        if busy { self.rare(|r| r.kinds.get(i).copied()) } else { None }
+    }
+
+    pub(crate) fn handle_nanos(&self) -> u64 {
+        self.handle_nanos.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sample_handle(&self, nanos: u64) {
+        let old = self.handle_nanos.load(Ordering::Relaxed);
+        let smooth = if old == 0 { nanos } else { old.saturating_sub(old / 8).saturating_add(nanos / 8) };
+        self.handle_nanos.store(smooth, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_exit(&self) -> Option<Exit> {
+        self.rare(|r| r.last_exit.clone())
+    }
+
+    pub(crate) fn note_exit(&self, exit: &Exit) {
+        if exit.is_failure() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        self.rare(|r| r.last_exit = Some(exit.clone()));
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.rare(|r| match (&r.health, &r.probed) {
+            (Health::Failed(_), _) | (Health::Degraded(_), Health::Healthy | Health::Degraded(_)) => r.health.clone(),
+            (Health::Healthy, _) | (Health::Degraded(_), Health::Failed(_)) => r.probed.clone(),
+        })
+    }
+
+    pub(crate) fn set_health(&self, health: Health) {
+        self.rare(|r| r.health = health);
+    }
+
+    pub(crate) fn set_probed(&self, health: Health) {
+        self.rare(|r| r.probed = health);
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        self.rare(|r| r.memory)
+    }
+
+    pub(crate) fn set_memory(&self, bytes: u64) {
+        self.rare(|r| r.memory = bytes);
+    }
+
+    /// The token of the running incarnation, made when first wanted.
+    pub(crate) fn token(&self) -> CancellationToken {
+        let ending = self.flags() & (flag::DRAIN | flag::HALT) != 0;
+        let token = self.rare(|r| r.token.get_or_insert_with(CancellationToken::new).clone());
+        if ending {
+            token.cancel();
+        }
+        token
+    }
+
+    pub(crate) fn cancel_token(&self) {
+        let token = self.rare(|r| r.token.clone());
+        if let Some(token) = token {
+            token.cancel();
+        }
+    }
+
+    pub(crate) fn set_link_failure(&self, exit: Exit) {
+        self.rare(|r| {
+            r.link.get_or_insert(exit);
+        });
+        self.raise(flag::LINK);
+    }
+
+    pub(crate) fn link_failure(&self) -> Option<Exit> {
+        self.rare(|r| r.link.take())
+    }
+
+    /// Calls `down` when the incarnation ends, or gives it back with the end if the actor has stopped for good.
+    pub(crate) fn monitor(&self, down: OnDown) -> Result<u64, (OnDown, Exit)> {
+        self.rare(|r| {
+            if self.phase() == Phase::Stopped {
+                return Err((down, r.last_exit.clone().unwrap_or(Exit::Normal)));
+            }
+            let id = r.next_monitor;
+            r.next_monitor = id.wrapping_add(1);
+            r.monitors.push((id, down));
+            Ok(id)
+        })
+    }
+
+    pub(crate) fn demonitor(&self, id: u64) {
+        let found = self.rare(|r| {
+            let i = r.monitors.iter().position(|(m, _)| *m == id)?;
+            Some(r.monitors.swap_remove(i))
+        });
+        drop(found);
+    }
+
+    pub(crate) fn tell_monitors(&self, exit: &Exit, is_final: bool) {
+        let monitors = self.rare(|r| std::mem::take(&mut r.monitors));
+        for (_, down) in monitors {
+            down(exit.clone(), is_final);
+        }
+    }
+
+    pub(crate) fn stopped_for_good(&self) {
+        self.rare(|_| self.set_phase(Phase::Stopped));
+        self.gone.notify_waiters();
+    }
+
+    pub(crate) async fn gone(&self) {
+        let gone = self.gone.notified();
+        tokio::pin!(gone);
+        // Registered before the check, or a stop between the two would be missed.
+        gone.as_mut().enable();
+        if self.phase() != Phase::Stopped {
+            gone.await;
+        }
+    }
+
+    /// Notes that an ask of this actor waits for the core with that id.
+    pub(crate) fn wait_begins(&self, id: usize) {
+        if self.waits_for.compare_exchange(0, id, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            self.rare(|r| r.waits.push(id));
+            self.more_waits.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn wait_ends(&self, id: usize) {
+        if self.more_waits.load(Ordering::SeqCst) != 0 {
+            let found = self.rare(|r| {
+                let i = r.waits.iter().position(|w| *w == id);
+                i.map(|i| r.waits.swap_remove(i)).is_some()
+            });
+            if found {
+                self.more_waits.fetch_sub(1, Ordering::SeqCst);
+                return;
+            }
+        }
+        let _ = self.waits_for.compare_exchange(id, 0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waits_for.load(Ordering::SeqCst) != 0 || self.more_waits.load(Ordering::SeqCst) != 0
+    }
+
+    pub(crate) fn waits(&self) -> Vec<usize> {
+        let mut waits = self.rare(|r| r.waits.clone());
+        let first = self.waits_for.load(Ordering::SeqCst);
+        if first != 0 {
+            waits.push(first);
+        }
+        waits
+    }
+}
+
+/// A cell or a supervisor, whatever its messages are.
+pub(crate) trait Node: Send + Sync + 'static {
+    fn core(&self) -> &Core;
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn attach(self: Arc<Self>, shared: &Arc<Shared>, path: Arc<str>);
+    /// Tells the running incarnation to end, by the control lane.
+    fn end(&self, how: How);
+    fn suspend(&self, suspended: bool);
+    /// The last incarnation has ended: everything that waits gets its end.
+    fn finish(&self);
+    fn inbox(&self) -> InboxView;
+    fn set_admission(&self, admission: Admission);
+    /// Children in start order; `None` for an actor.
+    fn children(&self) -> Option<Vec<Arc<dyn Node>>>;
+}
+
+/// In which way a node is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// For good: nothing new is taken, what waits is handled.
+    Drain,
+    /// Between two messages; what waits stays for the next incarnation.
+    Halt,
+}
+
+/// What the outside may know of an inbox.
+pub(crate) struct InboxView {
+    pub(crate) depth: usize,
+    pub(crate) capacity: usize,
+    pub(crate) oldest: Option<Instant>,
+}
+
+type Deferred<M> = (u64, Box<dyn FnOnce() -> M + Send>);
+
+pub(crate) struct Cell<M> {
+    core: Core,
+    pub(crate) inbox: Inbox<M>,
+    /// Messages from the framework, made in the actor's own task. Bounded by the monitors it set.
+    side: Mutex<VecDeque<Deferred<M>>>,
+    /// Copy of the message in hand, if it may be handled again after a crash.
+    retry: Mutex<Option<Envelope<M>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl<M: Message> Cell<M> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            core: Core::new(),
+            inbox: Inbox::new(capacity),
+            side: Mutex::new(VecDeque::new()),
+            retry: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Puts a message on the side lane of that incarnation.
+    pub(crate) fn defer(&self, incarnation: u64, make: Box<dyn FnOnce() -> M + Send>) {
+        lock(&self.side).push_back((incarnation, make));
+        self.core.raise(flag::SIDE);
+        self.inbox.wake_receiver();
+    }
+
+    pub(crate) fn take_deferred(&self, incarnation: u64) -> Option<Box<dyn FnOnce() -> M + Send>> {
+        loop {
+            let mut side = lock(&self.side);
+            match side.pop_front() {
+                Some((of, make)) if of == incarnation => return Some(make),
+                Some(stale) => {
+                    drop(side);
+                    drop(stale);
+                }
+                None => {
+                    self.core.lower(flag::SIDE);
+                    return None;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn keep_for_retry(&self, envelope: Option<Envelope<M>>) {
+        let old = std::mem::replace(&mut *lock(&self.retry), envelope);
+        drop(old);
+    }
+
+    /// After a crash: the message in hand goes back to the front, or to the dead letters if it crashed too often.
+    pub(crate) fn retry_or_bury(&self, crashes_allowed: u32) {
+        let Some(mut envelope) = lock(&self.retry).take() else { return };
+        envelope.crashes = envelope.crashes.saturating_add(1);
+        if envelope.crashes >= crashes_allowed {
+            self.bury(envelope, DeadReason::Quarantined);
+        } else {
+            self.inbox.put_back(envelope);
+        }
+    }
+
+    pub(crate) fn has_retry(&self) -> bool {
+        lock(&self.retry).is_some()
+    }
+
+    /// Gives a message its end: an asker gets the error, the rest is listed as a dead letter.
+    pub(crate) fn bury(&self, envelope: Envelope<M>, reason: DeadReason) {
+        if let Some(ask) = &envelope.ask {
+            ask.fail(match reason {
+                DeadReason::Displaced => AskError::Full,
+                DeadReason::Stopped | DeadReason::Crashed | DeadReason::Quarantined => AskError::Stopped,
+            });
+        } else if let Some(shared) = self.core.shared() {
+            shared.dead(self.core.path(), envelope.message.kind(), reason, envelope.correlation);
+        }
+        // The drop of a message is code of the user.
+        let _ = panics::caught(move || drop(envelope));
+    }
+}
+
+impl<M: Message> Node for Cell<M> {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn attach(self: Arc<Self>, shared: &Arc<Shared>, path: Arc<str>) {
+        self.core.attach(shared, path);
+        let node: Arc<dyn Node> = self;
+        shared.graph.insert(&node);
+    }
+
+    fn end(&self, how: How) {
+        match how {
+            How::Drain => {
+                self.inbox.close();
+                self.core.raise(flag::DRAIN);
+            }
+            How::Halt => self.core.raise(flag::HALT),
+        }
+        self.core.cancel_token();
+        self.inbox.wake_receiver();
+    }
+
+    fn suspend(&self, suspended: bool) {
+        if suspended {
+            self.core.raise(flag::SUSPEND);
+        } else {
+            self.core.lower(flag::SUSPEND);
+        }
+        self.inbox.wake_receiver();
+    }
+
+    fn finish(&self) {
+        self.inbox.close();
+        for envelope in self.inbox.take_all() {
+            self.bury(envelope, DeadReason::Stopped);
+        }
+        let left = (std::mem::take(&mut *lock(&self.side)), lock(&self.retry).take());
+        let _ = panics::caught(move || drop(left));
+        if let Some(shared) = self.core.shared() {
+            shared.graph.remove(self.core.id());
+        }
+        self.core.stopped_for_good();
+    }
+
+    fn inbox(&self) -> InboxView {
+        InboxView { depth: self.inbox.depth(), capacity: self.inbox.capacity(), oldest: self.inbox.oldest() }
+    }
+
+    fn set_admission(&self, admission: Admission) {
+        self.inbox.set_admission(admission);
+    }
+
+    fn children(&self) -> Option<Vec<Arc<dyn Node>>> {
+        None
+    }
+}

@@ -1,0 +1,335 @@
+//! One life of an actor: the task, from the factory to the report of how it ended.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use futures::FutureExt as _;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::actor::{Actor, StartCause};
+use crate::addr::Addr;
+use crate::cell::{Cell, Node, flag};
+use crate::child::Settings;
+use crate::context::{Context, Next};
+use crate::current::{self, Scope};
+use crate::error::{AskError, Exit, HandlerFailure, chain_text};
+use crate::inbox::Envelope;
+use crate::message::Message;
+use crate::panics::{caught, describe};
+use crate::snapshot::{DeadReason, Phase};
+use crate::supervise::Event;
+use crate::system::SystemRef;
+
+/// One handler in that many is timed.
+const TIMED: u32 = 32;
+
+type Factory<A> = Arc<dyn Fn() -> A + Send + Sync>;
+
+/// What a supervisor says when it starts an incarnation.
+pub(crate) struct Launch {
+    pub(crate) system: SystemRef,
+    pub(crate) uid: u64,
+    pub(crate) incarnation: u64,
+    pub(crate) cause: StartCause,
+    /// Bounded by nature: each incarnation sends two events.
+    pub(crate) events: UnboundedSender<Event>,
+}
+
+/// Ends an incarnation at its next await.
+pub(crate) enum Kill {
+    Task(tokio::task::AbortHandle),
+    Thread(futures::future::AbortHandle),
+    /// It never ran.
+    Nothing,
+}
+
+impl Kill {
+    pub(crate) fn kill(&self) {
+        match self {
+            Self::Task(handle) => handle.abort(),
+            Self::Thread(handle) => handle.abort(),
+            Self::Nothing => {}
+        }
+    }
+}
+
+/// Starts an incarnation on the runtime, or on a thread of its own.
+pub(crate) fn start<A: Actor>(factory: Factory<A>, addr: Addr<A::Message>, settings: Settings, launch: Launch) -> Kill {
+    let cell = Arc::clone(&addr.cell);
+    cell.core().begin_incarnation(launch.incarnation);
+    cell.core().set_phase(Phase::Starting);
+    let runtime = launch.system.runtime().clone();
+    let (events, uid, incarnation) = (launch.events.clone(), launch.uid, launch.incarnation);
+    let blocking = settings.blocking && !launch.system.blocking_inline();
+    let quarantine_after = settings.quarantine_after;
+    let thread_name = addr.cell.core().name().to_string();
+    let node: Arc<dyn Node> = addr.node();
+    let task = Incarnation {
+        life: Some(Box::pin(live(factory, addr, settings, launch))),
+        scope: Some(Box::new(Scope { node: Some(node), ..Scope::default() })),
+        cell,
+        events,
+        uid,
+        incarnation,
+        quarantine_after,
+    };
+    if !blocking {
+        return Kill::Task(runtime.spawn(task).abort_handle());
+    }
+    let (task, handle) = futures::future::abortable(task);
+    let spawned = std::thread::Builder::new().name(thread_name).spawn(move || {
+        let _ = runtime.block_on(task);
+    });
+    // Without a thread the incarnation is dropped, which reports it as killed.
+    if spawned.is_err() { Kill::Nothing } else { Kill::Thread(handle) }
+}
+
+struct Incarnation<M: Message, F> {
+    life: Option<Pin<Box<F>>>,
+    scope: Option<Box<Scope>>,
+    cell: Arc<Cell<M>>,
+    events: UnboundedSender<Event>,
+    uid: u64,
+    incarnation: u64,
+    quarantine_after: u32,
+}
+
+impl<M: Message, F> Unpin for Incarnation<M, F> {}
+
+impl<M: Message, F: Future<Output = Exit>> Future for Incarnation<M, F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(life) = &mut this.life else { return Poll::Ready(()) };
+        let exit = match current::enter(&mut this.scope, || caught(|| life.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(exit)) => exit,
+            Err(panic) => Exit::Panicked(panic),
+        };
+        this.report(exit);
+        Poll::Ready(())
+    }
+}
+
+impl<M: Message, F> Incarnation<M, F> {
+    fn report(&mut self, exit: Exit) {
+        let Some(life) = self.life.take() else { return };
+        let core = self.cell.core();
+        // What is left of the state is dropped in the actor's scope, so that replies in it say why they were lost.
+        let (dropped, request) = current::enter(&mut self.scope, || {
+            if current::loss().is_none() {
+                current::set_loss(AskError::Restarting);
+            }
+            (caught(|| drop(life)), current::end())
+        });
+        let exit = match dropped {
+            Err(panic) if !exit.is_failure() => Exit::Panicked(panic),
+            Ok(()) | Err(_) => exit,
+        };
+        let current = core.incarnation() == self.incarnation;
+        if exit == Exit::Killed
+            && current
+            && request.is_none()
+            && !self.cell.has_retry()
+            && let Some(kind) = core.kind_in_hand()
+            && let Some(shared) = core.shared()
+        {
+            shared.dead(core.path(), kind, DeadReason::Crashed, 0);
+        }
+        if let Some(request) = request {
+            request.fail(match &exit {
+                Exit::Panicked(_) => AskError::Failed(HandlerFailure::Panicked),
+                Exit::Killed if core.flags() & flag::DRAIN != 0 => AskError::Stopped,
+                Exit::Killed => AskError::Restarting,
+                Exit::Normal
+                | Exit::Drained
+                | Exit::Halted
+                | Exit::StartFailed(_)
+                | Exit::Failed(_)
+                | Exit::Escalated { .. } => AskError::Failed(HandlerFailure::Unanswered),
+            });
+        }
+        if current {
+            core.set_idle();
+            core.cancel_token();
+            core.note_exit(&exit);
+            if exit.is_failure() {
+                self.cell.retry_or_bury(self.quarantine_after);
+            } else {
+                self.cell.keep_for_retry(None);
+            }
+        }
+        let _ = self.events.send(Event::Exited { uid: self.uid, incarnation: self.incarnation, exit });
+    }
+}
+
+impl<M: Message, F> Drop for Incarnation<M, F> {
+    fn drop(&mut self) {
+        self.report(Exit::Killed);
+    }
+}
+
+async fn live<A: Actor>(factory: Factory<A>, addr: Addr<A::Message>, settings: Settings, launch: Launch) -> Exit {
+    let cell = Arc::clone(&addr.cell);
+    let mut actor = match caught(|| factory()) {
+        Ok(actor) => actor,
+        Err(panic) => return Exit::Panicked(panic),
+    };
+    drop(factory);
+    let mut ctx = Context::new(addr, launch.system, launch.incarnation, launch.cause);
+    let started = AssertUnwindSafe(actor.started(&mut ctx)).catch_unwind().await;
+    let exit = match started {
+        Err(payload) => Exit::Panicked(describe(&*payload)),
+        Ok(Err(error)) => Exit::StartFailed(chain_text(&error)),
+        Ok(Ok(())) => {
+            cell.core().set_phase(Phase::Running);
+            let _ = launch.events.send(Event::Started { uid: launch.uid, incarnation: launch.incarnation });
+            if ctx.is_stopping() { Exit::Normal } else { serve(&mut actor, &mut ctx, &cell).await }
+        }
+    };
+    let restarts = matches!(exit, Exit::Halted) || settings.restart.restarts(&exit);
+    current::set_loss(if restarts { AskError::Restarting } else { AskError::Stopped });
+    let exit = farewell(&mut actor, &mut ctx, &settings, exit).await;
+    ctx.end(settings.shutdown).await;
+    match caught(|| drop(actor)) {
+        Err(panic) if !exit.is_failure() => Exit::Panicked(panic),
+        Ok(()) | Err(_) => exit,
+    }
+}
+
+/// Lets the actor say goodbye, unless its memory can't be trusted.
+async fn farewell<A: Actor>(actor: &mut A, ctx: &mut Context<A::Message>, settings: &Settings, exit: Exit) -> Exit {
+    match exit {
+        Exit::Panicked(_) | Exit::Killed => return exit,
+        Exit::Normal
+        | Exit::Drained
+        | Exit::Halted
+        | Exit::StartFailed(_)
+        | Exit::Failed(_)
+        | Exit::Escalated { .. } => {}
+    }
+    let stopped = AssertUnwindSafe(actor.stopped(ctx)).catch_unwind();
+    match tokio::time::timeout(settings.shutdown, stopped).await {
+        Ok(Ok(())) => exit,
+        Ok(Err(payload)) if !exit.is_failure() => Exit::Panicked(describe(&*payload)),
+        Ok(Err(_)) => exit,
+        Err(_) => Exit::Killed,
+    }
+}
+
+async fn serve<A: Actor>(actor: &mut A, ctx: &mut Context<A::Message>, cell: &Arc<Cell<A::Message>>) -> Exit {
+    let mut meter = Meter::default();
+    loop {
+        let next = std::future::poll_fn(|cx| match caught(|| ctx.poll_next(cx)) {
+            Ok(poll) => poll,
+            Err(panic) => Poll::Ready(Next::End(Exit::Panicked(panic))),
+        })
+        .await;
+        let envelope = match next {
+            Next::User(envelope) => envelope,
+            Next::Event(message) => Envelope::new(message, None, 0),
+            Next::End(exit) => return exit,
+        };
+        if let Some(exit) = handle(actor, ctx, cell, &mut meter, envelope).await {
+            return exit;
+        }
+        if ctx.is_stopping() {
+            return Exit::Normal;
+        }
+    }
+}
+
+async fn handle<A: Actor>(
+    actor: &mut A,
+    ctx: &mut Context<A::Message>,
+    cell: &Arc<Cell<A::Message>>,
+    meter: &mut Meter,
+    envelope: Envelope<A::Message>,
+) -> Option<Exit> {
+    if let Some(ask) = &envelope.ask {
+        let late = ask.deadline().is_some_and(|d| d <= Instant::now());
+        if late || !ask.is_live() {
+            ask.fail(AskError::TimedOut);
+            return caught(|| drop(envelope)).err().map(Exit::Panicked);
+        }
+    }
+    let Envelope { message, ask, correlation, crashes, .. } = envelope;
+    let kind = message.kind();
+    let is_request = ask.is_some();
+    let copy = if is_request { None } else { message.retry() };
+    let has_copy = copy.is_some();
+    if let Some(message) = copy {
+        cell.keep_for_retry(Some(Envelope::new(message, None, correlation).crashed(crashes)));
+    }
+    current::begin(correlation, ask);
+    let core = cell.core();
+    core.set_busy(meter.index(core, kind));
+    let began = meter.begin();
+    let handling = AssertUnwindSafe(actor.handle(message, ctx)).catch_unwind();
+    let result = if tracing::enabled!(tracing::Level::DEBUG) {
+        let span = tracing::debug_span!("handle", actor = %core.path(), message = kind, correlation);
+        handling.instrument(span).await
+    } else {
+        handling.await
+    };
+    if let Some(began) = began {
+        meter.end(core, began);
+    }
+    let exit = match result {
+        Ok(Ok(())) => {
+            core.set_idle();
+            current::end();
+            if has_copy {
+                cell.keep_for_retry(None);
+            }
+            return None;
+        }
+        Ok(Err(error)) => Exit::Failed(chain_text(&error)),
+        Err(payload) => Exit::Panicked(describe(&*payload)),
+    };
+    if !is_request
+        && !has_copy
+        && let Some(shared) = core.shared()
+    {
+        shared.dead(core.path(), kind, DeadReason::Crashed, correlation);
+    }
+    Some(exit)
+}
+
+/// Times some of the handlers and knows the kinds of messages.
+#[derive(Default)]
+struct Meter {
+    count: u32,
+    kinds: Vec<(&'static str, usize)>,
+    histogram: Option<metrics::Histogram>,
+}
+
+impl Meter {
+    /// The number under which the outside finds `kind`.
+    fn index(&mut self, core: &crate::cell::Core, kind: &'static str) -> usize {
+        if let Some((_, i)) = self.kinds.iter().find(|(k, _)| std::ptr::eq(*k, kind)) {
+            return *i;
+        }
+        let i = core.learn_kind(kind);
+        self.kinds.push((kind, i));
+        i
+    }
+
+    fn begin(&mut self) -> Option<std::time::Instant> {
+        self.count = self.count.wrapping_add(1);
+        self.count.is_multiple_of(TIMED).then(std::time::Instant::now)
+    }
+
+    fn end(&mut self, core: &crate::cell::Core, began: std::time::Instant) {
+        let took = began.elapsed();
+        core.sample_handle(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.histogram
+            .get_or_insert_with(|| metrics::histogram!("alys_actor_handle_seconds", "actor" => core.path().to_string()))
+            .record(took.as_secs_f64());
+    }
+}
