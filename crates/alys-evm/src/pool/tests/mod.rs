@@ -1,0 +1,3 @@
+mod entry;
+mod fake;
+mod life;
