@@ -1,0 +1,77 @@
+//! Development commands of the workspace: `cargo xtask help` lists them.
+//!
+//! Everything a contributor or a CI job runs is here and nowhere in shell scripts. The commands that compile begin with the
+//! same set-up ([`setup`]): what the build needs is found, installed where that is possible without asking, and otherwise
+//! named together with the exact command that installs it.
+//!
+//! Exit codes: 0 done, 1 the work failed, 2 wrong usage or a missing tool.
+
+mod bench;
+mod dev;
+mod dist;
+mod docs;
+mod failure;
+mod lint;
+mod loom;
+mod metadata;
+mod run;
+mod setup;
+mod skipped;
+mod test;
+
+use std::env;
+use std::process::ExitCode;
+
+use failure::Failure;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  dev [--debug] [args]      set up, build in release, run a development chain in the foreground (args go to `alys-node dev`)
+  test [filter args]        set up and run the test suite; with arguments only the tests they select (`-p alys-chain stale`)
+  lint [check...]           formatting, clippy, rustdoc, floors, dependencies, wording, spelling; all of them, or those named
+  loom                      model-check the hand-written synchronisation
+  bench [group]             run the benchmarks
+  docs [--open]             build the API documentation
+  dist                      build the release archive under target/dist
+  setup                     only the set-up
+  env                       print the environment for running cargo directly: eval \"$(cargo xtask env)\"
+";
+
+fn main() -> ExitCode {
+    let mut args = env::args().skip(1);
+    let command = args.next();
+    let rest: Vec<String> = args.collect();
+    let outcome = match command.as_deref() {
+        Some("dev") => dev::dev(&rest),
+        Some("test") => test::test(&rest),
+        Some("lint") => lint::lint(&rest),
+        Some("loom") => none(&rest).and_then(|()| loom::loom()),
+        Some("bench") => bench::bench(&rest),
+        Some("docs") => docs::docs(&rest),
+        Some("dist") => none(&rest).and_then(|()| dist::dist()),
+        Some("setup") => none(&rest).and_then(|()| setup::prepare().map(drop)),
+        Some("env") => none(&rest).and_then(|()| setup::print_environment()),
+        Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Some(other) => Err(Failure::usage(format!("unknown command '{other}'"))),
+        None => Err(Failure::usage("no command given")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Refuses arguments to a command that takes none.
+fn none(args: &[String]) -> Result<(), Failure> {
+    match args.first() {
+        None => Ok(()),
+        Some(argument) => Err(Failure::usage(format!("unexpected argument '{argument}'"))),
+    }
+}

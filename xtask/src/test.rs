@@ -1,0 +1,76 @@
+//! `cargo xtask test`: the default test suite.
+
+use std::time::Instant;
+
+use crate::failure::Failure;
+use crate::loom;
+use crate::run::{answers, run};
+use crate::setup::{self, Environment};
+use crate::skipped::{self, Skipped};
+
+/// The crate whose tests also run in the release profile: supervision depends on panics that unwind, which only that
+/// profile's settings can break.
+const RELEASE_TESTED: &str = "alys-actor";
+
+type Suite = fn(&Environment, &Skipped) -> Result<(), Failure>;
+
+/// Sets up and runs the suite; with arguments, only the tests that the runner selects by them.
+pub(crate) fn test(args: &[String]) -> Result<(), Failure> {
+    let started = Instant::now();
+    let environment = setup::prepare()?;
+    let skipped = Skipped::begin()?;
+    eprintln!("set-up took {} s", started.elapsed().as_secs());
+
+    let suites: [(&str, Suite); 4] = [
+        ("unit and integration tests", |environment, skipped| unit_and_integration(environment, skipped, &[])),
+        ("documentation tests", documentation),
+        ("models of synchronisation", |_, _| loom::loom()),
+        ("release profile", release),
+    ];
+    let mut failed = Vec::new();
+    if args.is_empty() {
+        for (name, suite) in suites {
+            eprintln!("\n== {name}");
+            if let Err(failure) = suite(&environment, &skipped) {
+                eprintln!("{failure}");
+                failed.push(name);
+            }
+        }
+    } else if let Err(failure) = unit_and_integration(&environment, &skipped, args) {
+        eprintln!("{failure}");
+        failed.push("selected tests");
+    }
+
+    println!();
+    skipped.report()?;
+    println!("total time, builds included: {} s", started.elapsed().as_secs());
+    if failed.is_empty() { Ok(()) } else { Err(Failure::work(format!("failed: {}", failed.join(", ")))) }
+}
+
+/// With cargo-nextest where it is installed, else with cargo's own runner; either prints its totals.
+fn unit_and_integration(environment: &Environment, skipped: &Skipped, args: &[String]) -> Result<(), Failure> {
+    let mut command = environment.cargo();
+    command.env(skipped::VARIABLE, skipped.path());
+    let selects_packages = args.iter().any(|argument| matches!(argument.as_str(), "-p" | "--package"));
+    if answers(environment.cargo().args(["nextest", "--version"])) {
+        command.args(["nextest", "run", "--no-fail-fast"]);
+    } else {
+        command.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+    }
+    if !selects_packages {
+        command.arg("--workspace");
+    }
+    run(command.args(args))
+}
+
+fn documentation(environment: &Environment, skipped: &Skipped) -> Result<(), Failure> {
+    let mut command = environment.cargo();
+    command.env(skipped::VARIABLE, skipped.path());
+    run(command.args(["test", "--workspace", "--doc", "--no-fail-fast"]))
+}
+
+fn release(environment: &Environment, skipped: &Skipped) -> Result<(), Failure> {
+    let mut command = environment.cargo();
+    command.env(skipped::VARIABLE, skipped.path());
+    run(command.args(["test", "--release", "--package", RELEASE_TESTED, "--lib", "--tests", "--no-fail-fast"]))
+}
