@@ -304,7 +304,7 @@ impl AuxPowError {
             Self::Decode(error) => error.rule(),
             Self::Rule(error) => error.rule(),
             Self::Compact(_) => "compact-bits",
-            Self::Previous { .. } => "previous-record",
+            Self::Previous { .. } => "stale-bundle",
             Self::HeaderReused => "header-reused",
             Self::Start { .. } => "start",
             Self::End { .. } => "end",

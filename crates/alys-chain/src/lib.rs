@@ -62,4 +62,4 @@ pub use input::{BatchId, BuildId, Built, ExecutionId, ExecutionOutcome, Input, S
 pub use payload_hash::{PayloadShape, payload_hash};
 pub use state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, MaxCarriers, Point};
 pub use verify::{Verified, Verifier};
-pub use view::{ChainView, Counters};
+pub use view::{ChainView, Counters, QueuedAuxPow};

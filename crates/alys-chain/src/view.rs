@@ -4,7 +4,7 @@ use crate::{
     BlockRef,
     state::{Committed, Ledger},
 };
-use alys_primitives::{Epoch, Members, Root, Wei};
+use alys_primitives::{AuxBundle, Epoch, Members, Root, Wei};
 use std::sync::Arc;
 
 /// A snapshot of a chain, cheap to clone, for a watch channel.
@@ -36,8 +36,10 @@ pub struct ChainView {
     pub pending_fees: Wei,
     /// Totals of what was minted and burned in the head's chain.
     pub ledger: Ledger,
-    /// Hashes of the bundles whose work waits for an author.
-    pub queued_auxpow: Arc<Vec<Root>>,
+    /// The bundles whose work waits for an author.
+    pub queued_auxpow: Arc<Vec<QueuedAuxPow>>,
+    /// The block that a template made now ends with; zero if every block is committed.
+    pub bundle_end: Root,
     /// Blocks that wait for a parent, for their slot or for execution.
     pub pending_blocks: usize,
     /// Blocks above the finalized one.
@@ -46,6 +48,15 @@ pub struct ChainView {
     pub state_root: Root,
     /// What happened since the start.
     pub counters: Counters,
+}
+
+/// A bundle whose work waits for an author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedAuxPow {
+    /// Hash of the bundle.
+    pub hash: Root,
+    /// The bundle.
+    pub bundle: AuxBundle,
 }
 
 /// Counts since the core was made; for metrics, never for decisions.

@@ -182,7 +182,8 @@ impl Chain {
         }
     }
 
-    pub(super) fn forkchoice(&self) -> ForkchoiceUpdate {
+    /// Where the execution engine's pointers belong now.
+    pub fn forkchoice(&self) -> ForkchoiceUpdate {
         ForkchoiceUpdate {
             head: self.tree.head().header.execution_block_hash,
             safe: self.tree.safe().header.execution_block_hash,

@@ -2,7 +2,9 @@
 
 use super::Chain;
 use crate::{
-    AuxPowError, ChainEvent, ChainWrite, Effect, InputError, Message, TemplateError, Verified, bundle, fees,
+    AuxPowError, ChainEvent, ChainWrite, Effect, InputError, Message, TemplateError, Verified, bundle,
+    checkpoint::TrunkBlock,
+    fees,
     queue::Queued,
     transition::{self, ChildRules},
     tree::Entry,
@@ -34,19 +36,25 @@ impl Chain {
     /// [`TemplateError::NothingToCommit`] if every block is committed.
     pub fn auxpow_template(&self, payout: Address, now: UnixMillis) -> Result<AuxTemplate, TemplateError> {
         let head = self.tree.head();
-        let uncommitted = self.tree.uncommitted(head);
+        let range = self.template_range();
+        let slot = self.constants.spec.slot_at(now);
+        let bundle = bundle::make(&self.constants, &head.state, &range, range.len(), payout, slot)
+            .ok_or(TemplateError::NothingToCommit)?;
+        let total = range.last().map(|block| block.fees_total);
+        let fees = total.and_then(|total| total.checked_sub(head.state.committed.fees)).unwrap_or_default();
+        let reward = fees::miner_reward(fees, self.constants.spec.miner_share).unwrap_or_default();
+        Ok(AuxTemplate { bundle, height: head.height().next(), reward })
+    }
+
+    /// The blocks that a template made now commits to.
+    pub(super) fn template_range(&self) -> Vec<TrunkBlock> {
+        let mut uncommitted = self.tree.uncommitted(self.tree.head());
         let safe = self.tree.safe().height();
         let to_safe = uncommitted.iter().take_while(|block| block.height <= safe).count();
         let wanted = if to_safe == 0 { uncommitted.len() } else { to_safe };
         let max = usize::try_from(self.constants.spec.max_bundle_blocks).unwrap_or(usize::MAX);
-        let count = wanted.min(max);
-        let slot = self.constants.spec.slot_at(now);
-        let bundle = bundle::make(&self.constants, &head.state, &uncommitted, count, payout, slot)
-            .ok_or(TemplateError::NothingToCommit)?;
-        let total = count.checked_sub(1).and_then(|last| uncommitted.get(last)).map(|block| block.fees_total);
-        let fees = total.and_then(|total| total.checked_sub(head.state.committed.fees)).unwrap_or_default();
-        let reward = fees::miner_reward(fees, self.constants.spec.miner_share).unwrap_or_default();
-        Ok(AuxTemplate { bundle, height: head.height().next(), reward })
+        uncommitted.truncate(wanted.min(max));
+        uncommitted
     }
 
     /// Whether a record could be committed by the next block, as far as is known now.

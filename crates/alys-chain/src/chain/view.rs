@@ -1,7 +1,7 @@
 //! The snapshot for readers.
 
 use super::Chain;
-use crate::{ChainView, Counters, constants::Constants, transition, tree::Tree};
+use crate::{ChainView, Counters, QueuedAuxPow, constants::Constants, transition, tree::Tree};
 use std::sync::Arc;
 
 /// The view of a tree with nothing around it.
@@ -23,6 +23,7 @@ pub(super) fn empty(constants: &Constants, tree: &Tree) -> ChainView {
         pending_fees: head.state.fees_total.saturating_sub(head.state.committed.fees),
         ledger: head.state.ledger,
         queued_auxpow: Arc::new(Vec::new()),
+        bundle_end: alys_primitives::Root::ZERO,
         pending_blocks: 0,
         unfinalized_blocks: tree.len().saturating_sub(1),
         state_root: alys_primitives::Root::ZERO,
@@ -42,7 +43,10 @@ impl Chain {
         let mut view = empty(&self.constants, &self.tree);
         let federation = transition::child_rules(&self.constants, self.tree.head()).federation;
         view.member_index = self.config.member_key.and_then(|key| federation.index_of(&key));
-        view.queued_auxpow = Arc::new(self.queue.iter().map(|(hash, _)| *hash).collect());
+        let queued = self.queue.iter();
+        let queued = queued.map(|(hash, queued)| QueuedAuxPow { hash: *hash, bundle: queued.record.bundle.clone() });
+        view.queued_auxpow = Arc::new(queued.collect());
+        view.bundle_end = self.template_range().last().map(|block| block.root).unwrap_or_default();
         view.pending_blocks = self.pending.len();
         view.state_root = self.state_root();
         view.counters = self.counters;

@@ -1,4 +1,4 @@
-//! What simulations need and a node must not have: a signature scheme that proves nothing.
+//! The scheme of simulations.
 
 use crate::{
     Chain, ChainConfig, Restored,

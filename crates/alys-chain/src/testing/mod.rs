@@ -1,0 +1,34 @@
+//! What tests and simulations need and a node must not have: a signature scheme that proves nothing, and fakes of
+//! everything around a core (execution, signer, store, miner), in this one place.
+//!
+//! The fakes are honest about what matters: the executor refuses payloads that do not follow what it knows, the signer
+//! keeps a signing record, the store forgets what was not synced.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that breaks should stop"
+)]
+
+mod cluster;
+mod executor;
+mod fixture;
+mod forge;
+mod miner;
+mod node;
+mod scheme;
+mod signer;
+mod store;
+
+pub use cluster::Cluster;
+pub use executor::FakeExecutor;
+pub use fixture::{Fixture, SchemeKind};
+pub use miner::{mine, mine_with};
+pub use node::{Node, NodeLog};
+pub use scheme::{genesis, restore, sign};
+pub use signer::FakeSigner;
+pub use store::StoreModel;
