@@ -11,6 +11,7 @@ mod dev;
 mod dist;
 mod docs;
 mod failure;
+mod fuzz;
 mod lint;
 mod loom;
 mod metadata;
@@ -31,6 +32,8 @@ usage: cargo xtask <command>
   test [filter args]        set up and run the test suite; with arguments only the tests they select (`-p alys-chain stale`)
   lint [check...]           formatting, clippy, rustdoc, floors, dependencies, wording, spelling; all of them, or those named
   loom                      model-check the hand-written synchronisation
+  fuzz [target] [--seconds N]
+                            run one fuzz target or all of them, 30 seconds each unless told otherwise
   bench [group]             run the benchmarks
   docs [--open]             build the API documentation
   dist                      build the release archive under target/dist
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Some("test") => test::test(&rest),
         Some("lint") => lint::lint(&rest),
         Some("loom") => none(&rest).and_then(|()| loom::loom()),
+        Some("fuzz") => fuzz::fuzz(&rest),
         Some("bench") => bench::bench(&rest),
         Some("docs") => docs::docs(&rest),
         Some("dist") => none(&rest).and_then(|()| dist::dist()),

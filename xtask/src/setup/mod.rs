@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::failure::Failure;
-use crate::run::{answers, cargo, run};
+use crate::run::{answers, cargo, output, run};
 
 pub(crate) use packages::{Package, ensure as ensure_packages};
 
@@ -71,4 +71,13 @@ pub(crate) fn cache_folder() -> Result<PathBuf, Failure> {
         .ok_or_else(|| {
             Failure::missing("no cache folder: HOME is not set", format!("export {CACHE_VARIABLE}=/a/folder"))
         })
+}
+
+/// The triple that the compiler builds for by default.
+pub(crate) fn host() -> Result<String, Failure> {
+    let text = output(Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::work("`rustc -vV` names no host"))
 }

@@ -46,7 +46,7 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<(), Failure> {
     match missing.iter().find(|package| !(package.present)()) {
         None => Ok(()),
         Some(package) => Err(Failure::missing(
-            format!("{} was installed, but {} is still not found", package.name, package.provides),
+            format!("{} is installed, but there is still no trace of {}", package.name, package.provides),
             by_hand,
         )),
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::cache_folder;
+use super::{cache_folder, host};
 use crate::failure::Failure;
 use crate::metadata::{Metadata, Package};
 use crate::run::{cargo, output, shown};
@@ -59,8 +59,7 @@ pub(super) fn library_folder() -> Result<Option<PathBuf>, Failure> {
 
 /// Everything that the content of the archive depends on.
 fn name(package: &Package) -> Result<String, Failure> {
-    let rustc = output(Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"))?;
-    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or("host");
+    let host = host()?;
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let compiler = output(Command::new(compiler).arg("-dumpversion"))?;
     // Which bindings are generated, and by what, does not touch the archive.
