@@ -1,7 +1,5 @@
 //! What a user writes: an actor.
 
-use serde::Serialize;
-
 use crate::context::Context;
 use crate::error::Exit;
 use crate::message::Message;
@@ -46,19 +44,6 @@ pub trait Actor: Sized + Send + 'static {
         let _ = ctx;
         std::future::ready(())
     }
-}
-
-/// How an actor feels, by its own account or by its probe.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase", tag = "status", content = "reason")]
-pub enum Health {
-    /// Does its work.
-    #[default]
-    Healthy,
-    /// Does it badly.
-    Degraded(String),
-    /// Does not do it.
-    Failed(String),
 }
 
 /// Why an incarnation was started.

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::Health;
 use crate::error::{AskError, Exit};
+use crate::health::{Health, Probe, Recovery};
 use crate::inbox::{Admission, Envelope, Inbox};
 use crate::message::Message;
 use crate::panics;
 use crate::snapshot::{DeadReason, Phase};
+use crate::supervise::Event;
 use crate::system::Shared;
 
 /// Requests on the control lane. They are levels, not edges, so nothing is lost however often they are raised.
@@ -66,8 +68,21 @@ pub(crate) struct Core {
     /// Address of the one core that its asks wait for, 0 if none; more of them are in `Rare::waits`.
     waits_for: AtomicUsize,
     more_waits: AtomicUsize,
+    /// What the actor counts as errors.
+    errors: AtomicU64,
+    /// The depth that the metrics know.
+    shown_depth: AtomicUsize,
+    watch: OnceLock<Box<Watch>>,
     gone: Notify,
     rare: Mutex<Rare>,
+}
+
+/// How a child is probed, and how its supervisor is told to recover it.
+pub(crate) struct Watch {
+    pub(crate) probe: Probe,
+    pub(crate) recovery: Recovery,
+    pub(crate) uid: u64,
+    pub(crate) supervisor: UnboundedSender<Event>,
 }
 
 impl Core {
@@ -86,6 +101,9 @@ impl Core {
             handle_nanos: AtomicU64::new(0),
             waits_for: AtomicUsize::new(0),
             more_waits: AtomicUsize::new(0),
+            errors: AtomicU64::new(0),
+            shown_depth: AtomicUsize::new(0),
+            watch: OnceLock::new(),
             gone: Notify::new(),
             rare: Mutex::new(Rare {
                 last_exit: None,
@@ -238,10 +256,7 @@ impl Core {
     }
 
     pub(crate) fn health(&self) -> Health {
-        self.rare(|r| match (&r.health, &r.probed) {
-            (Health::Failed(_), _) | (Health::Degraded(_), Health::Healthy | Health::Degraded(_)) => r.health.clone(),
-            (Health::Healthy, _) | (Health::Degraded(_), Health::Failed(_)) => r.probed.clone(),
-        })
+        self.rare(|r| r.health.clone().worse(r.probed.clone()))
     }
 
     pub(crate) fn set_health(&self, health: Health) {
@@ -250,6 +265,27 @@ impl Core {
 
     pub(crate) fn set_probed(&self, health: Health) {
         self.rare(|r| r.probed = health);
+    }
+
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// True if `depth` is not what was shown last.
+    pub(crate) fn show_depth(&self, depth: usize) -> bool {
+        self.shown_depth.swap(depth, Ordering::Relaxed) != depth
+    }
+
+    pub(crate) fn set_watch(&self, watch: Watch) {
+        let _ = self.watch.set(Box::new(watch));
+    }
+
+    pub(crate) fn watch(&self) -> Option<&Watch> {
+        self.watch.get().map(|w| &**w)
     }
 
     pub(crate) fn memory(&self) -> u64 {

@@ -7,6 +7,7 @@ use crate::actor::Actor;
 use crate::addr::{Addr, DEFAULT_CAPACITY, Seat};
 use crate::cell::{Cell, Node};
 use crate::error::Exit;
+use crate::health::{Probe, Recovery};
 use crate::incarnation::{self, Kill, Launch};
 use crate::message::Message;
 
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) blocking: bool,
     pub(crate) critical: bool,
     pub(crate) quarantine_after: u32,
+    pub(crate) probe: Option<Probe>,
+    pub(crate) recovery: Recovery,
 }
 
 /// Declares an actor: its name among its siblings, how it is made, and how it is treated.
@@ -70,6 +73,8 @@ impl<A: Actor> Child<A> {
                 blocking: false,
                 critical: false,
                 quarantine_after: 3,
+                probe: None,
+                recovery: Recovery::Report,
             },
         }
     }
@@ -120,6 +125,20 @@ impl<A: Actor> Child<A> {
     #[must_use]
     pub const fn quarantine_after(mut self, crashes: u32) -> Self {
         self.settings.quarantine_after = crashes;
+        self
+    }
+
+    /// Judges its health from outside.
+    #[must_use]
+    pub const fn probe(mut self, probe: Probe) -> Self {
+        self.settings.probe = Some(probe);
+        self
+    }
+
+    /// What is done when it fails.
+    #[must_use]
+    pub const fn recovery(mut self, recovery: Recovery) -> Self {
+        self.settings.recovery = recovery;
         self
     }
 

@@ -10,11 +10,12 @@ use tokio::task::coop;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Health, StartCause};
+use crate::actor::StartCause;
 use crate::addr::{Addr, Correlation};
 use crate::cell::{Core, Node, flag};
 use crate::current;
 use crate::error::Exit;
+use crate::health::Health;
 use crate::inbox::Envelope;
 use crate::message::Message;
 use crate::snapshot::Phase;
@@ -214,6 +215,11 @@ impl<M: Message> Context<M> {
     /// Reports health; it shows in the tree until reported otherwise or restarted.
     pub fn set_health(&mut self, health: Health) {
         self.core().set_health(health);
+    }
+
+    /// Counts an error that did not end the incarnation, for the probe.
+    pub fn count_error(&mut self) {
+        self.core().count_error();
     }
 
     /// Reports memory in use, for the tree and the probe.

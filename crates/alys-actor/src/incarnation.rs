@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 
 use crate::actor::{Actor, StartCause};
 use crate::addr::Addr;
+use crate::backoff::Jitter;
 use crate::cell::{Cell, Node, flag};
 use crate::child::Settings;
 use crate::context::{Context, Next};
@@ -66,6 +67,7 @@ pub(crate) fn start<A: Actor>(factory: Factory<A>, addr: Addr<A::Message>, setti
     let (events, uid, incarnation) = (launch.events.clone(), launch.uid, launch.incarnation);
     let blocking = settings.blocking && !launch.system.blocking_inline();
     let quarantine_after = settings.quarantine_after;
+    let perturb = launch.system.perturbation().map(|seed| Jitter::new(seed ^ incarnation, &cell.core().path()));
     let thread_name = addr.cell.core().name().to_string();
     let node: Arc<dyn Node> = addr.node();
     let task = Incarnation {
@@ -76,6 +78,7 @@ pub(crate) fn start<A: Actor>(factory: Factory<A>, addr: Addr<A::Message>, setti
         uid,
         incarnation,
         quarantine_after,
+        perturb,
     };
     if !blocking {
         return Kill::Task(runtime.spawn(task).abort_handle());
@@ -96,6 +99,7 @@ struct Incarnation<M: Message, F> {
     uid: u64,
     incarnation: u64,
     quarantine_after: u32,
+    perturb: Option<Jitter>,
 }
 
 impl<M: Message, F> Unpin for Incarnation<M, F> {}
@@ -106,6 +110,10 @@ impl<M: Message, F: Future<Output = Exit>> Future for Incarnation<M, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = &mut *self;
         let Some(life) = &mut this.life else { return Poll::Ready(()) };
+        if this.perturb.as_mut().is_some_and(|p| p.next().is_multiple_of(3)) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let exit = match current::enter(&mut this.scope, || caught(|| life.as_mut().poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(exit)) => exit,

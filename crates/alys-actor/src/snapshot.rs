@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::actor::Health;
 use crate::addr::Correlation;
 use crate::cell::Node;
 use crate::error::Exit;
+use crate::health::Health;
 
 /// The supervision tree at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,6 +56,8 @@ pub struct NodeSnapshot {
     pub restarts: u64,
     /// Incarnations that ended in failure.
     pub failures: u64,
+    /// Errors that it counted itself.
+    pub errors: u64,
     /// How the last incarnation that ended did so.
     pub last_exit: Option<Exit>,
     /// That, if it was a failure, in words.
@@ -95,6 +97,7 @@ impl NodeSnapshot {
             health: core.health(),
             restarts: core.restarts(),
             failures: core.failures(),
+            errors: core.errors(),
             last_error: last_exit.as_ref().filter(|e| e.is_failure()).map(ToString::to_string),
             last_exit,
             handled,

@@ -12,6 +12,8 @@ use crate::backoff::{Backoff, Intensity, Jitter};
 use crate::cell::How;
 use crate::child::{RestartPolicy, Runner};
 use crate::error::Exit;
+use crate::health::Recovery;
+use crate::inbox::Admission;
 use crate::incarnation::{Kill, Launch};
 use crate::panics::caught;
 use crate::snapshot::Phase;
@@ -27,11 +29,29 @@ const GROUP: u64 = u64::MAX;
 
 /// What a supervisor is told.
 pub(crate) enum Event {
-    Started { uid: u64, incarnation: u64 },
-    Exited { uid: u64, incarnation: u64, exit: Exit },
-    Add { uid: u64, runner: Box<dyn Runner> },
-    Restart { uid: u64 },
-    Stop { uid: u64 },
+    Started {
+        uid: u64,
+        incarnation: u64,
+    },
+    Exited {
+        uid: u64,
+        incarnation: u64,
+        exit: Exit,
+    },
+    Add {
+        uid: u64,
+        runner: Box<dyn Runner>,
+    },
+    Restart {
+        uid: u64,
+    },
+    Stop {
+        uid: u64,
+    },
+    /// A probe found it failed.
+    Recover {
+        uid: u64,
+    },
     End(How),
 }
 
@@ -75,6 +95,10 @@ struct Entry {
     last: Option<Exit>,
     kill: Kill,
     dynamic: bool,
+    /// The next start is to take an older checkpoint.
+    restore: bool,
+    /// The next start follows a failure, so admission is limited if the child wants that.
+    ramp: bool,
 }
 
 impl Drop for Entry {
@@ -238,6 +262,7 @@ impl Supervision {
             }
             Event::Restart { uid } => self.restart(uid, system),
             Event::Stop { uid } => self.remove(uid, system),
+            Event::Recover { uid } => self.recover(uid),
             Event::End(how) => self.end(
                 how,
                 match how {
@@ -334,6 +359,8 @@ impl Supervision {
         }
         let row = entry.row;
         entry.row = row.saturating_add(1);
+        entry.restore = row > 0 && settings.recovery == Recovery::Restore;
+        entry.ramp = true;
         self.down_for_now(uid, &exit);
         let now = Instant::now();
         if !self.intensity.allow(now) {
@@ -393,6 +420,24 @@ impl Supervision {
             }
             // In a sequence it is started anyway.
             State::Backoff | State::Down | State::Stopping { .. } | State::Finished => {}
+        }
+    }
+
+    /// Restarts a child that its probe calls failed; that counts as a crash would.
+    fn recover(&mut self, uid: u64) {
+        let Some(entry) = self.entries.get_mut(&uid) else { return };
+        if self.ending.is_some() || !matches!(entry.state, State::Running) {
+            return;
+        }
+        entry.restore = entry.runner.settings().recovery == Recovery::Restore;
+        entry.ramp = true;
+        let path = entry.runner.node().core().path();
+        if self.intensity.allow(Instant::now()) {
+            self.stop(uid, How::Halt, Purpose::Restart);
+        } else {
+            let cause = Box::new(Exit::Failed("its probe failed".to_owned()));
+            let how = if self.is_root { How::Drain } else { How::Halt };
+            self.end(how, Exit::Escalated { child: path.to_string(), cause });
         }
     }
 
@@ -587,9 +632,19 @@ impl Supervision {
                 let core = node.core();
                 core.count_restart();
                 metrics::counter!("alys_actor_restarts_total", "actor" => core.path().to_string()).increment(1);
-                StartCause::Restart(exit)
+                if std::mem::take(&mut entry.restore) { StartCause::Restore(exit) } else { StartCause::Restart(exit) }
             }
         };
+        if std::mem::take(&mut entry.ramp) {
+            match entry.runner.settings().recovery {
+                Recovery::Report | Recovery::Restart | Recovery::Restore => {}
+                Recovery::Gradual { over } => {
+                    node.set_admission(Admission::Ramp { since: Instant::now(), over, count: 0 });
+                }
+                // Until the next look finds it healthy.
+                Recovery::Degraded => node.set_admission(Admission::Essential),
+            }
+        }
         entry.state = State::Starting;
         let due = entry.runner.settings().startup.and_then(|d| Instant::now().checked_add(d));
         entry.kill = entry.runner.start(Launch {
@@ -663,6 +718,8 @@ impl Entry {
             last: None,
             kill: Kill::Nothing,
             dynamic,
+            restore: false,
+            ramp: false,
         }
     }
 }

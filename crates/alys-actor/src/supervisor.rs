@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use crate::actor::Actor;
 use crate::addr::Addr;
 use crate::backoff::{Backoff, Intensity};
-use crate::cell::Node;
+use crate::cell::{Node, Watch};
 use crate::child::{Child, RestartPolicy, Runner, Settings};
 use crate::error::{AddError, LookupError};
+use crate::health::Recovery;
 use crate::incarnation::{Kill, Launch};
 use crate::supervise::{self, Event, Supervision};
 use crate::tree::Branch;
@@ -111,7 +112,10 @@ impl Supervisor {
 
     fn enter(&mut self, runner: Box<dyn Runner>) {
         match self.branch.enter(runner.node()) {
-            Ok(uid) => self.children.push((uid, runner)),
+            Ok(uid) => {
+                set_watch(&self.branch, uid, &*runner);
+                self.children.push((uid, runner));
+            }
             Err(AddError::Duplicate(name)) => {
                 self.duplicate.get_or_insert(name);
             }
@@ -137,10 +141,24 @@ impl Supervisor {
             blocking: false,
             critical: self.critical,
             quarantine_after: 0,
+            probe: None,
+            recovery: Recovery::Report,
         };
         let supervision =
             Supervision::new(self.branch, self.strategy, self.intensity, self.backoff, self.children, self.events);
         BranchRunner { branch, supervision: Arc::new(Mutex::new(Some(Box::new(supervision)))), settings }
+    }
+}
+
+fn set_watch(branch: &Arc<Branch>, uid: u64, runner: &dyn Runner) {
+    let settings = runner.settings();
+    if settings.probe.is_some() || settings.recovery != Recovery::Report {
+        runner.node().core().set_watch(Watch {
+            probe: settings.probe.unwrap_or_default(),
+            recovery: settings.recovery,
+            uid,
+            supervisor: branch.events.clone(),
+        });
     }
 }
 
@@ -185,6 +203,7 @@ impl SupervisorHandle {
         let path = Arc::from(format!("{}/{}", self.branch.core().path(), addr.cell.core().name()));
         let uid = self.branch.enter(addr.node())?;
         addr.node().attach(&shared, path);
+        set_watch(&self.branch, uid, &*runner);
         self.branch.events.send(Event::Add { uid, runner }).map_err(|_| AddError::NotRunning)?;
         Ok(addr)
     }

@@ -23,6 +23,7 @@ use crate::snapshot::{DeadLetter, DeadReason, NodeSnapshot, Phase, TreeSnapshot}
 use crate::supervise::Event;
 use crate::supervisor::Supervisor;
 use crate::tree::Branch;
+use crate::watch::Watcher;
 
 /// Dead letters that are kept, newest last.
 const DEAD_LETTERS: usize = 256;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     seed: u64,
     runtime: Handle,
     blocking_inline: bool,
+    perturb: Option<u64>,
     root: OnceLock<Arc<Branch>>,
     pub(crate) graph: Graph,
     dead: Mutex<VecDeque<DeadLetter>>,
@@ -81,6 +83,9 @@ pub struct Builder {
     name: String,
     seed: u64,
     blocking_inline: bool,
+    look_every: Duration,
+    watchdog: Duration,
+    perturb: Option<u64>,
 }
 
 impl Builder {
@@ -95,6 +100,28 @@ impl Builder {
     #[must_use]
     pub const fn blocking_inline(mut self) -> Self {
         self.blocking_inline = true;
+        self
+    }
+
+    /// How often probes, the watchdog and the gauges look at the actors. 1 s unless set.
+    #[must_use]
+    pub const fn look_every(mut self, period: Duration) -> Self {
+        self.look_every = period;
+        self
+    }
+
+    /// A handler that runs that long is named in the log and in the tree. 10 s unless set.
+    #[must_use]
+    pub const fn watchdog(mut self, patience: Duration) -> Self {
+        self.watchdog = patience;
+        self
+    }
+
+    /// Lets actors yield at random before they go on, from the seed: on one thread the same seed gives the same
+    /// interleaving, and other seeds give others. For tests.
+    #[must_use]
+    pub const fn perturb(mut self, seed: u64) -> Self {
+        self.perturb = Some(seed);
         self
     }
 
@@ -123,6 +150,7 @@ impl Builder {
             seed: self.seed,
             runtime: Handle::current(),
             blocking_inline: self.blocking_inline,
+            perturb: self.perturb,
             root: OnceLock::new(),
             graph: Graph::default(),
             dead: Mutex::new(VecDeque::new()),
@@ -139,7 +167,8 @@ impl Builder {
         let _ = shared.root.set(branch);
         let system = SystemRef { shared };
         let (started, mut start) = watch::channel(false);
-        let keeper = tokio::spawn(keep(system.clone(), root, events, started)).abort_handle();
+        let watcher = Watcher::new(self.watchdog);
+        let keeper = tokio::spawn(keep(system.clone(), root, events, started, watcher, self.look_every)).abort_handle();
         let system = System { system, keeper };
         tokio::select! {
             biased;
@@ -178,6 +207,8 @@ async fn keep(
     root: Supervisor,
     mut events: mpsc::UnboundedReceiver<Event>,
     started: watch::Sender<bool>,
+    mut watcher: Watcher,
+    look_every: Duration,
 ) {
     let shared = &system.shared;
     let mut runner = root.into_runner();
@@ -191,14 +222,27 @@ async fn keep(
     };
     let kill = runner.start(launch);
     let mut keeping = Keeping { kill, node: Arc::clone(&node), shared: Arc::clone(shared), exit: Exit::Killed };
+    let mut next_look = Instant::now().checked_add(look_every);
     keeping.exit = loop {
-        match events.recv().await {
+        let event = match next_look {
+            None => events.recv().await,
+            Some(at) => tokio::select! {
+                biased;
+                event = events.recv() => event,
+                () = tokio::time::sleep_until(at) => {
+                    watcher.look(&node).await;
+                    next_look = Instant::now().checked_add(look_every);
+                    continue;
+                }
+            },
+        };
+        match event {
             Some(Event::Started { .. }) => {
                 let _ = started.send(true);
             }
             Some(Event::End(how)) => node.end(how),
             Some(Event::Exited { exit, .. }) => break exit,
-            Some(Event::Add { .. } | Event::Restart { .. } | Event::Stop { .. }) => {}
+            Some(Event::Add { .. } | Event::Restart { .. } | Event::Stop { .. } | Event::Recover { .. }) => {}
             None => break Exit::Killed,
         }
     };
@@ -221,7 +265,14 @@ impl std::ops::Deref for System {
 impl System {
     /// Settings for a system of that name.
     pub fn builder(name: impl Into<String>) -> Builder {
-        Builder { name: name.into(), seed: 0, blocking_inline: false }
+        Builder {
+            name: name.into(),
+            seed: 0,
+            blocking_inline: false,
+            look_every: Duration::from_secs(1),
+            watchdog: Duration::from_secs(10),
+            perturb: None,
+        }
     }
 
     /// A handle that can be cloned.
@@ -324,6 +375,10 @@ impl SystemRef {
 
     pub(crate) fn blocking_inline(&self) -> bool {
         self.shared.blocking_inline
+    }
+
+    pub(crate) fn perturbation(&self) -> Option<u64> {
+        self.shared.perturb
     }
 
     fn node(&self, path: &str) -> Option<Arc<dyn Node>> {

@@ -180,7 +180,7 @@ async fn a_failed_start_is_tried_again_later_and_siblings_wait_for_it() {
     let system = System::builder("test").start(root).await.unwrap();
     // Two pauses of 50 and 100 ms, four starts of 10 ms, two goodbyes of 10 ms.
     assert_eq!(began.elapsed(), Duration::from_millis(210));
-    assert_eq!(take(&log), ["start a", "start b"]);
+    assert_eq!(take(&log), ["stop a", "stop a", "start a", "start b"]);
     assert_eq!(system.tree().get("root/a").unwrap().restarts, 2);
 }
 
