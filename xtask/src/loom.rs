@@ -7,7 +7,7 @@ use std::env;
 
 use crate::failure::Failure;
 use crate::metadata::{Metadata, Package};
-use crate::run::{cargo, run};
+use crate::run::{cargo, output, run};
 
 /// Loom's models explode with the number of preemptions; three find what these small primitives can get wrong.
 const PREEMPTIONS: &str = "3";
@@ -18,15 +18,15 @@ pub(crate) fn loom() -> Result<(), Failure> {
     let modelled = |package: &&Package| package.declared_features.iter().any(|feature| feature == "loom");
     for package in metadata.members().filter(modelled) {
         let file = package.targets.iter().any(|target| target.kind == "test" && target.name == "loom");
-        let mut command = cargo();
-        command.args(["test", "--package", &package.name, "--features", "loom"]);
-        if file {
-            command.args(["--test", "loom"]);
-        } else {
-            command.args(["--lib", "loom"]);
+        let mut arguments = vec!["test", "--package", &package.name, "--features", "loom"];
+        arguments.extend(if file { ["--test", "loom"] } else { ["--lib", "loom"] });
+        // A filter that matches nothing would pass.
+        let list = output(cargo().args(&arguments).args(["--", "--list"]))?;
+        if !list.lines().any(|line| line.ends_with(": test")) {
+            return Err(Failure::work(format!("{} declares the feature `loom` but has no models", package.name)));
         }
-        command.env(BOUND_VARIABLE, env::var_os(BOUND_VARIABLE).unwrap_or_else(|| PREEMPTIONS.into()));
-        run(&mut command)?;
+        let bound = env::var_os(BOUND_VARIABLE).unwrap_or_else(|| PREEMPTIONS.into());
+        run(cargo().args(&arguments).env(BOUND_VARIABLE, bound))?;
     }
     Ok(())
 }
