@@ -5,6 +5,7 @@
 use alys_auxpow::{AuxPow, Commitment, CommitmentPlace, ParentHeader, Rules, Transaction, TxInput, TxOutput};
 use alys_auxpow::{NULL_OUTPUT_INDEX, expected_index, merkle_fold};
 use alys_primitives::B256;
+pub use alys_vectors::find as vectors;
 use std::path::PathBuf;
 
 pub const CHAIN_ID: u64 = 0x414c;
@@ -87,17 +88,6 @@ pub fn with_script(mut proof: AuxPow, edit: impl FnOnce(&mut Vec<u8>)) -> AuxPow
 /// Where `needle` starts.
 pub fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
-}
-
-/// A folder of the shared vectors: `$ALYS_VECTORS`, or beside the checkout. Says so and answers `None` where absent.
-pub fn vectors(folder: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    let path = std::env::var_os("ALYS_VECTORS").map_or_else(beside, PathBuf::from).join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("skipped: no vectors at {}", path.display());
-    None
 }
 
 pub fn read_json(path: PathBuf) -> serde_json::Value {

@@ -2,19 +2,9 @@
 // The vectors are files; the crate itself still does no I/O.
 #![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)]
 
+pub use alys_vectors::find as vectors;
 use serde_json::Value;
 use std::path::PathBuf;
-
-/// A folder of the shared vectors: `$ALYS_VECTORS`, or beside the checkout. Says so and answers `None` where absent.
-pub fn vectors(folder: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    let path = std::env::var_os("ALYS_VECTORS").map_or_else(beside, PathBuf::from).join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("skipped: no vectors at {}", path.display());
-    None
-}
 
 pub fn read(path: PathBuf) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -1,0 +1,51 @@
+//! One function per decoder of outside bytes.
+//!
+//! Each takes any bytes, decodes them as the node would, and checks what must then hold; a panic is a finding. The
+//! functions have two callers: `libfuzzer/` (coverage-guided, as long as one likes) and `tests/corpus.rs` (the committed
+//! corpora and a bounded number of seeded mutations, on every test run).
+//!
+//! - [`TARGETS`] names them all; a target's name is its function's name, its corpus folder's and its libFuzzer binary's;
+//! - [`seeds`] makes the committed corpora: `cargo run -p alys-fuzz --example write_corpus`;
+//! - [`mutate`] makes the seeded mutations.
+//!
+//! Run libFuzzer with
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir crates/fuzz/libfuzzer TARGET crates/fuzz/libfuzzer/corpus/TARGET
+//! crates/fuzz/corpus/TARGET` from the root of the repository: what it learns goes to the first folder, which git
+//! ignores. A finding becomes a seed or a test.
+//!
+//! Deliberately absent: decoders that only ever see our own bytes (checkpoints carry a checksum; see the store crate).
+
+#![forbid(unsafe_code)]
+
+mod bitcoin;
+mod crypto;
+mod merged_mining;
+pub mod mutate;
+pub mod seeds;
+mod ssz;
+
+pub use bitcoin::{bitcoin_block, compact_bits};
+pub use crypto::{keystore, public_key, signature};
+pub use merged_mining::{auxpow, coinbase};
+pub use ssz::{approval, auxpow_record, chain_spec, evidence, federation_change, notarization, signed_block};
+
+/// A function that panics if the bytes show a mistake.
+pub type Target = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: [(&str, Target); 14] = [
+    ("approval", approval),
+    ("auxpow", auxpow),
+    ("auxpow_record", auxpow_record),
+    ("bitcoin_block", bitcoin_block),
+    ("chain_spec", chain_spec),
+    ("coinbase", coinbase),
+    ("compact_bits", compact_bits),
+    ("evidence", evidence),
+    ("federation_change", federation_change),
+    ("keystore", keystore),
+    ("notarization", notarization),
+    ("public_key", public_key),
+    ("signature", signature),
+    ("signed_block", signed_block),
+];

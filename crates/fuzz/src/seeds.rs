@@ -1,0 +1,324 @@
+//! The committed corpora: small inputs that get past a decoder, and some that just fail to.
+
+use crate::merged_mining::{CHAIN_ID, HASH};
+use alys_auxpow::{
+    AuxPow, Commitment, NULL_OUTPUT_INDEX, ParentHeader, Transaction, TxInput, TxOutput, expected_index, merkle_fold,
+};
+use alys_crypto::SecretKey;
+use alys_crypto::keystore::{KdfCost, Keystore, KeystoreEntropy, Password};
+use alys_primitives::ssz::Encode;
+use alys_primitives::{
+    Address, Approval, ApprovalData, AuxBundle, AuxPowRecord, AuxPowSpec, B256, BitVector, BlockBody, BlockHeader,
+    ChainSpec, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, Fork, Gwei, Height, MaxMembers, Member,
+    Notarization, ProposalEquivocation, PublicKeyBytes, SignatureBytes, SignedBlock, SignedHeader, Slot, U256,
+    VariableList, VoteEquivocation, Withdrawal, typenum,
+};
+
+/// A seed's name and its bytes.
+pub type Seed = (&'static str, Vec<u8>);
+
+/// The seeds of a target; none for an unknown one. Each target has one called `valid`.
+pub fn of(target: &str) -> Vec<Seed> {
+    let valid = |bytes: Vec<u8>| {
+        let cut = bytes.get(..bytes.len() / 2).unwrap_or_default().to_vec();
+        vec![("valid", bytes), ("cut", cut), ("empty", Vec::new())]
+    };
+    match target {
+        "approval" => valid(approval(1).as_ssz_bytes()),
+        "auxpow" => auxpows(),
+        "auxpow_record" => valid(record().as_ssz_bytes()),
+        "bitcoin_block" => bitcoin_blocks(),
+        "chain_spec" => valid(spec().as_ssz_bytes()),
+        "coinbase" => coinbases(),
+        "compact_bits" => compact_bits(),
+        "evidence" => valid(evidence().as_ssz_bytes()),
+        "federation_change" => valid(change().as_ssz_bytes()),
+        "keystore" => keystores(),
+        "notarization" => valid(notarization().as_ssz_bytes()),
+        "public_key" => points(48, public_key(1).to_vec()),
+        "signature" => points(96, signature(1).to_vec()),
+        "signed_block" => valid(block().as_ssz_bytes()),
+        _ => Vec::new(),
+    }
+}
+
+fn list<T, N: typenum::Unsigned>(items: Vec<T>) -> VariableList<T, N> {
+    VariableList::new(items).unwrap_or_else(|_| VariableList::empty())
+}
+
+/// One of a few keys; `None` never happens for 32 bytes of material.
+fn secret(seed: u8) -> Option<SecretKey> {
+    SecretKey::generate(&[seed; 32]).ok()
+}
+
+fn public_key(seed: u8) -> [u8; 48] {
+    secret(seed).map_or([0; 48], |key| key.public_key().to_bytes())
+}
+
+fn signature(seed: u8) -> [u8; 96] {
+    secret(seed).map_or([0; 96], |key| key.prove_possession().to_bytes())
+}
+
+fn points(length: usize, valid: Vec<u8>) -> Vec<Seed> {
+    let start = |first: u8| {
+        let mut bytes = vec![0; length];
+        if let Some(byte) = bytes.first_mut() {
+            *byte = first;
+        }
+        bytes
+    };
+    let mut other_sign = valid.clone();
+    if let Some(byte) = other_sign.first_mut() {
+        *byte ^= 0x20;
+    }
+    vec![
+        ("valid", valid),
+        ("other_sign", other_sign),
+        ("infinity", start(0xc0)),
+        ("infinity_with_sign", start(0xe0)),
+        ("uncompressed_flag", start(0x40)),
+        ("zero_coordinate", start(0x80)),
+        ("empty", Vec::new()),
+    ]
+}
+
+/// A proof for the hash and chain id of the target; `output` says where the commitment stands.
+fn proof(height: usize, output: bool) -> AuxPow {
+    let nonce = 7;
+    let index = expected_index(nonce, CHAIN_ID, height);
+    let chain_branch = vec![B256::repeat_byte(0x33); height];
+    let root = merkle_fold(HASH, &chain_branch, index);
+    let size = u32::try_from(height).ok().and_then(|height| 1u32.checked_shl(height)).unwrap_or(0);
+    let commitment = Commitment { root, size, nonce };
+    let mut script = vec![2, 1, 2];
+    let mut outputs = vec![TxOutput { value: 5_000_000_000, script: vec![0x51] }];
+    if output {
+        outputs.push(TxOutput { value: 0, script: commitment.to_output_script() });
+    } else {
+        script.extend(commitment.to_bytes());
+    }
+    let input = TxInput { previous_txid: B256::ZERO, previous_index: NULL_OUTPUT_INDEX, script, sequence: u32::MAX };
+    let coinbase = Transaction { version: 2, inputs: vec![input], outputs, lock_time: 0 };
+    let coinbase_branch = vec![B256::repeat_byte(0x44)];
+    let mut header = [0; 80];
+    let root = merkle_fold(coinbase.txid(), &coinbase_branch, 0);
+    for (to, from) in header.iter_mut().skip(36).zip(root) {
+        *to = from;
+    }
+    let chain_index = i32::try_from(index).unwrap_or(0);
+    AuxPow { coinbase, coinbase_branch, chain_branch, chain_index, parent: ParentHeader(header) }
+}
+
+fn auxpows() -> Vec<Seed> {
+    let mut bare = proof(0, false);
+    if let Some(input) = bare.coinbase.inputs.first_mut() {
+        // Without the magic, which is the four bytes behind the three of the height.
+        input.script.drain(3..7);
+    }
+    vec![
+        ("valid", proof(0, false).encode()),
+        ("valid_in_tree", proof(4, false).encode()),
+        ("valid_in_output", proof(2, true).encode()),
+        ("bare_root", bare.encode()),
+        ("cut", proof(0, false).encode().into_iter().take(100).collect()),
+    ]
+}
+
+fn with_witness(transaction: &Transaction) -> Vec<u8> {
+    let plain = transaction.encode();
+    let (head, lock_time) = plain.split_at(plain.len().saturating_sub(4));
+    let (version, body) = head.split_at(4);
+    [version, &[0, 1], body, &[1, 32], &[0; 32], lock_time].concat()
+}
+
+fn coinbases() -> Vec<Seed> {
+    let coinbase = proof(0, true).coinbase;
+    vec![
+        ("valid", coinbase.encode()),
+        ("witness", with_witness(&coinbase)),
+        ("nothing", Transaction::default().encode()),
+        ("long_count", [&[2, 0, 0, 0][..], &[0xfd, 1, 0], &[0; 48]].concat()),
+    ]
+}
+
+fn bitcoin_blocks() -> Vec<Seed> {
+    let proof = proof(0, false);
+    let block = |coinbase: Vec<u8>| [&proof.parent.0[..], &[1], &coinbase].concat();
+    vec![
+        ("valid", block(proof.coinbase.encode())),
+        ("witness", block(with_witness(&proof.coinbase))),
+        ("no_transactions", [&proof.parent.0[..], &[0]].concat()),
+        ("many_transactions", [&proof.parent.0[..], &[0xfe, 0xff, 0xff, 0xff, 0x7f]].concat()),
+    ]
+}
+
+fn compact_bits() -> Vec<Seed> {
+    let little = |bits: u32| bits.to_le_bytes().to_vec();
+    vec![
+        ("valid", little(0x1d00_ffff)),
+        ("regtest", little(0x207f_ffff)),
+        ("one", little(0x0101_0000)),
+        ("negative", little(0x0492_3456)),
+        ("overflow", little(0xff12_3456)),
+        ("top_byte", little(0x2200_00ff)),
+    ]
+}
+
+fn keystores() -> Vec<Seed> {
+    let entropy = KeystoreEntropy { salt: [1; 32], iv: [2; 16], uuid: [3; 16] };
+    let file = |cost: KdfCost| {
+        let password = Password::new("a seed for fuzzing").ok();
+        let file = secret(1)
+            .zip(password)
+            .and_then(|(key, password)| Keystore::encrypt(&key, &password, "m/12381/3600/0/0/0", cost, entropy).ok());
+        file.map_or_else(Vec::new, |file| file.to_json().into_bytes())
+    };
+    vec![
+        ("valid", file(KdfCost::Scrypt { n: 2, r: 8, p: 1 })),
+        ("pbkdf2", file(KdfCost::Pbkdf2 { iterations: 1 })),
+        ("nested", vec![b'['; 200]),
+        ("empty", Vec::new()),
+    ]
+}
+
+fn header(slot: u64) -> BlockHeader {
+    BlockHeader {
+        slot: Slot(slot),
+        height: Height(slot),
+        parent_root: B256::repeat_byte(1),
+        epoch: Epoch(0),
+        author_index: slot,
+        execution_block_hash: B256::repeat_byte(2),
+        state_root: B256::repeat_byte(3),
+        body_root: B256::repeat_byte(4),
+    }
+}
+
+fn approval(seed: u8) -> Approval {
+    Approval {
+        data: ApprovalData { block_root: B256::repeat_byte(seed), slot: Slot(9), epoch: Epoch(0) },
+        member_index: 1,
+        signature: SignatureBytes::from(signature(seed)),
+    }
+}
+
+fn bits() -> BitVector<MaxMembers> {
+    let mut bits = BitVector::new();
+    for member in 0..3 {
+        // Within the vector's length.
+        let _ = bits.set(member, true);
+    }
+    bits
+}
+
+fn notarization() -> Notarization {
+    Notarization {
+        block_root: B256::repeat_byte(5),
+        slot: Slot(8),
+        epoch: Epoch(0),
+        bitfield: bits(),
+        aggregate_signature: SignatureBytes::from(signature(1)),
+    }
+}
+
+fn evidence() -> Evidence {
+    let signed = |slot| SignedHeader { header: header(slot), author_signature: SignatureBytes::from(signature(2)) };
+    Evidence {
+        proposals: list(vec![ProposalEquivocation { first: signed(1), second: signed(2) }]),
+        votes: list(vec![VoteEquivocation { first: approval(1), second: approval(2) }]),
+    }
+}
+
+fn record() -> AuxPowRecord {
+    AuxPowRecord {
+        bundle: AuxBundle {
+            genesis_root: B256::repeat_byte(6),
+            auxpow_chain_id: CHAIN_ID,
+            bits: 0x207f_ffff,
+            miner_address: Address::repeat_byte(7),
+            template_slot: Slot(7),
+            previous_auxpow_root: B256::ZERO,
+            start_root: B256::repeat_byte(8),
+            end_root: B256::repeat_byte(9),
+            count: 3,
+            blocks_root: B256::repeat_byte(10),
+        },
+        proof: list(proof(1, false).encode()),
+    }
+}
+
+fn members() -> Vec<Member> {
+    let member = |seed| Member {
+        public_key: PublicKeyBytes::from(public_key(seed)),
+        proof_of_possession: SignatureBytes::from(signature(seed)),
+        fee_address: Address::repeat_byte(seed),
+    };
+    (1..=3).map(member).collect()
+}
+
+fn change() -> FederationChange {
+    FederationChange {
+        genesis_root: B256::repeat_byte(6),
+        epoch: Epoch(1),
+        members: list(members()),
+        bitfield: bits(),
+        aggregate_signature: SignatureBytes::from(signature(3)),
+    }
+}
+
+fn spec() -> ChainSpec {
+    ChainSpec {
+        genesis_time: 1_700_000_000,
+        slot_duration: 2,
+        max_clock_drift: 500,
+        forks: list(vec![Fork { activation_height: Height(0), fork_version: [0, 0, 0, 1].into() }]),
+        members: list(members()),
+        epoch_delay: 100,
+        max_blocks_without_pow: 100,
+        max_bundle_blocks: 200,
+        min_finalization_depth: 2,
+        miner_share: 8000,
+        max_withdrawals: 256,
+        auxpow: AuxPowSpec {
+            chain_id: CHAIN_ID,
+            spacing: 60,
+            half_life: 3600,
+            initial_bits: 0x207f_ffff,
+            min_auxpow_work: U256::from(2u64),
+            allow_output_commitment: true,
+        },
+        evm: EvmSpec {
+            chain_id: 1,
+            genesis_hash: B256::repeat_byte(11),
+            genesis_prev_randao: B256::ZERO,
+            genesis_file_hash: B256::repeat_byte(12),
+            fee_recipient: Address::ZERO,
+            genesis_allocation: U256::ZERO,
+        },
+    }
+}
+
+fn block() -> SignedBlock {
+    let body = BlockBody {
+        execution_requests: list(vec![list(vec![0, 1, 2])]),
+        auxpow: list(vec![record()]),
+        evidence: evidence(),
+        federation_change: list(vec![change()]),
+        ..BlockBody::default()
+    };
+    let withdrawal = Withdrawal { index: 1, validator_index: 0, address: Address::repeat_byte(1), amount: Gwei(10) };
+    let payload = ExecutionPayload {
+        block_number: 5,
+        extra_data: list(b"alys".to_vec()),
+        transactions: list(vec![list(vec![2, 0xc0])]),
+        withdrawals: list(vec![withdrawal]),
+        ..ExecutionPayload::default()
+    };
+    SignedBlock {
+        header: header(5),
+        body,
+        payload,
+        author_signature: SignatureBytes::from(signature(1)),
+        parent_notarization: list(vec![notarization()]),
+    }
+}
