@@ -1,0 +1,199 @@
+//! A restart gives the chain that ran: after a clean stop, after a power cut at any batch, and never a damaged one.
+
+use alys_chain::{
+    Effect, Input, Message, RestoreError, SignRequest,
+    testing::{Cluster, Fixture, Node},
+};
+use alys_primitives::{Height, Slot, U256};
+
+/// A member that has been through bundles, fees and finality.
+fn seasoned(members: usize) -> Cluster {
+    let mut cluster = Cluster::new(Fixture::new(members));
+    for round in 0..6u64 {
+        for node in &mut cluster.nodes {
+            node.executor.next_fees = U256::from(round * 1_234_567_890_123u64);
+        }
+        cluster.run_slots(5);
+        cluster.mine(0);
+    }
+    cluster.run_slots(2);
+    cluster.mine(0);
+    cluster
+}
+
+#[test]
+fn a_restored_chain_has_the_same_state_root_view_and_checkpoint() {
+    let cluster = seasoned(4);
+    for (index, node) in cluster.nodes.iter().enumerate() {
+        assert!(node.chain.view().finalized.height > Height(20));
+        let mut again = node.clone();
+        again.restart(&cluster.fixture, cluster.fixture.config(Some(index))).unwrap();
+        assert_eq!(again.chain.state_root(), node.chain.state_root());
+        assert_eq!(again.chain.checkpoint(), node.chain.checkpoint());
+        let (mut live, mut restored) = (node.chain.view(), again.chain.view());
+        live.counters = Default::default();
+        restored.counters = Default::default();
+        assert_eq!(restored, live);
+        assert_eq!(restored.queued_auxpow.len(), live.queued_auxpow.len());
+        assert!(!live.queued_auxpow.is_empty(), "queued work survives");
+    }
+}
+
+#[test]
+fn the_first_effect_after_a_restart_is_the_fork_choice() {
+    let cluster = seasoned(1);
+    let mut node = cluster.nodes[0].clone();
+    let expected = *node.log.forkchoices.last().unwrap();
+    node.restart(&cluster.fixture, cluster.fixture.config(Some(0))).unwrap();
+    assert_eq!(node.chain.poll_effect(), Some(Effect::Forkchoice(expected)));
+}
+
+#[test]
+fn restored_members_go_on_and_converge() {
+    let mut cluster = seasoned(4);
+    let before = cluster.nodes[0].chain.view().head.height;
+    for index in 0..4 {
+        let config = cluster.fixture.config(Some(index));
+        let fixture = cluster.fixture.clone();
+        cluster.nodes[index].restart(&fixture, config).unwrap();
+        let now = cluster.now;
+        cluster.nodes[index].pump(now);
+    }
+    cluster.run_slots(6);
+    let head = cluster.nodes[0].chain.view().head;
+    assert!(head.height > before.saturating_add(4));
+    assert!(cluster.nodes.iter().all(|node| node.chain.view().head == head));
+}
+
+#[test]
+fn a_power_cut_after_any_batch_loses_nothing_that_was_acknowledged_and_signs_nothing_twice() {
+    let fixture = Fixture::new(1);
+    let mut node = Node::new(&fixture, Some(0));
+    let mut salt = 0;
+    for cut in 0..80u64 {
+        node.auto_sync = true;
+        let slot = cut + 1;
+        let at = fixture.slot_start(slot);
+        if cut % 5 == 4
+            && let Ok(template) = node.chain.auxpow_template(Default::default(), at)
+        {
+            salt += 1;
+            node.receive(at, Message::AuxPow(alys_chain::testing::mine(template.bundle, salt)));
+        }
+        // The slot stops after some number of synced batches; the newest unsynced ones are lost or kept.
+        node.auto_sync = false;
+        node.handle(at, Input::Tick).unwrap();
+        for _ in 0..cut % 3 {
+            if let Some(durable) = node.sync() {
+                node.handle(at, durable).unwrap();
+            }
+        }
+        let acknowledged = node.chain.view();
+        node.store.crash(usize::try_from(cut % 2).unwrap());
+        node.restart(&fixture, fixture.config(Some(0))).unwrap();
+        let restored = node.chain.view();
+        assert!(restored.head.height >= acknowledged.head.height, "cut {cut}");
+        assert!(restored.finalized.height >= acknowledged.finalized.height, "cut {cut}");
+        assert!(node.chain.checkpoint().header.height == restored.finalized.height);
+        node.pump(at);
+    }
+    assert!(node.chain.view().head.height > Height(25), "{}", node.chain.view().head.height);
+    let signer = node.signer.as_ref().unwrap();
+    let mut proposals = std::collections::BTreeMap::new();
+    let mut approvals = std::collections::BTreeMap::new();
+    for request in &signer.signed {
+        match request {
+            SignRequest::Proposal { slot, root, .. } => {
+                assert_eq!(*proposals.entry(*slot).or_insert(*root), *root, "two proposals in {slot}");
+            }
+            SignRequest::Approval { data, .. } => {
+                assert_eq!(*approvals.entry(data.slot).or_insert(data.block_root), data.block_root);
+            }
+        }
+    }
+    assert!(proposals.len() > 60);
+}
+
+#[test]
+fn every_batch_carries_the_state_root_of_the_chain_after_it() {
+    let fixture = Fixture::new(1);
+    let mut node = Node::new(&fixture, Some(0));
+    node.auto_sync = true;
+    for slot in 1..10 {
+        node.handle(fixture.slot_start(slot), Input::Tick).unwrap();
+        assert_eq!(node.store.restored().state_root, Some(node.chain.state_root()));
+        assert_eq!(node.chain.view().state_root, node.chain.state_root());
+    }
+}
+
+#[test]
+fn a_store_that_lost_something_is_detected() {
+    let cluster = seasoned(1);
+    let node = &cluster.nodes[0];
+    let config = cluster.fixture.config(Some(0));
+    let whole = node.store.restored();
+    let view = node.chain.view();
+
+    let mut lost = whole.clone();
+    lost.blocks.retain(|restored| restored.block.root() != view.head.root);
+    lost.certificates.retain(|certificate| certificate.block_root != view.head.root);
+    assert!(matches!(cluster.fixture.restore(config.clone(), lost), Err(RestoreError::Pointers { .. })));
+
+    let mut hole = whole.clone();
+    hole.blocks.retain(|restored| restored.block.header.height != view.head.height.saturating_sub(1));
+    assert!(matches!(
+        cluster.fixture.restore(config.clone(), hole),
+        Err(RestoreError::Orphan { .. } | RestoreError::Certificate { .. })
+    ));
+
+    let mut fees = whole.clone();
+    fees.blocks[0].fees += U256::from(1);
+    assert!(cluster.fixture.restore(config.clone(), fees).is_err());
+
+    let mut queue = whole.clone();
+    queue.auxpow.clear();
+    assert!(matches!(cluster.fixture.restore(config.clone(), queue), Err(RestoreError::StateRoot { .. })));
+
+    let mut checkpoint = whole.clone();
+    if let Some(checkpoint) = &mut checkpoint.checkpoint {
+        checkpoint.state.fee_carry += U256::from(1);
+    }
+    assert!(cluster.fixture.restore(config.clone(), checkpoint).is_err());
+
+    let mut payload = whole.clone();
+    payload.blocks[0].block.payload.gas_used += 1;
+    assert!(cluster.fixture.restore(config.clone(), payload).is_err());
+
+    assert!(cluster.fixture.restore(config, whole).is_ok());
+}
+
+#[test]
+fn a_block_above_the_checkpoint_can_be_imported_again() {
+    let mut cluster = seasoned(1);
+    let fixture = cluster.fixture.clone();
+    let root = cluster.nodes[0].chain.view().head.root;
+    let block = cluster.nodes[0].store.block(&root).unwrap().0;
+    cluster.nodes[0].restart(&fixture, fixture.config(Some(0))).unwrap();
+    let now = cluster.now;
+    cluster.nodes[0].receive(now, Message::Block(block));
+    assert_eq!(cluster.nodes[0].outcome(&root), Some(&alys_chain::ImportOutcome::AlreadyKnown));
+}
+
+#[test]
+fn the_store_holds_the_canonical_chain_by_height() {
+    let cluster = seasoned(4);
+    let node = &cluster.nodes[2];
+    let head = node.chain.view().head;
+    assert_eq!(node.store.top(), head.height);
+    let mut parent = cluster.fixture.spec.genesis_header().root();
+    let mut slot = Slot(0);
+    for height in 1..=head.height.0 {
+        let (block, certificate) = node.store.block(&node.store.canonical(Height(height)).unwrap()).unwrap();
+        assert_eq!(block.header.parent_root, parent);
+        assert!(block.header.slot > slot);
+        assert!(certificate.is_some());
+        parent = block.root();
+        slot = block.header.slot;
+    }
+    assert_eq!(parent, head.root);
+}
