@@ -60,8 +60,10 @@ pub fn merkle_branch(leaves: &[sha256d::Hash], index: usize) -> Option<Vec<sha25
     Some(branch)
 }
 
-/// The root that a branch gives for a leaf at `index`; `None` when the branch is longer than [`MAX_BRANCH`] or too short
-/// for the index, so that one position can't be passed off as another.
+/// The root that a branch gives for a leaf at `index`.
+///
+/// `None` when the branch is longer than [`MAX_BRANCH`] or too short for the index, or when the index lies behind the end
+/// of an odd level whose last hash is repeated: one position can't be passed off as another.
 pub fn root_from_branch(leaf: sha256d::Hash, branch: &[sha256d::Hash], index: u32) -> Option<sha256d::Hash> {
     if branch.len() > MAX_BRANCH {
         return None;
@@ -69,7 +71,13 @@ pub fn root_from_branch(leaf: sha256d::Hash, branch: &[sha256d::Hash], index: u3
     let mut at = index;
     let mut hash = leaf;
     for sibling in branch {
-        hash = if at & 1 == 0 { hash_pair(&hash, sibling) } else { hash_pair(sibling, &hash) };
+        if at & 1 == 0 {
+            hash = hash_pair(&hash, sibling);
+        } else if *sibling == hash {
+            return None;
+        } else {
+            hash = hash_pair(sibling, &hash);
+        }
         at >>= 1;
     }
     (at == 0).then_some(hash)
