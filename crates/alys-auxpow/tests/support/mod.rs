@@ -1,6 +1,6 @@
 //! A merged miner's proofs, built by hand, and where the vectors are.
 // The vectors are files; the crate itself still does no I/O.
-#![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use alys_auxpow::{AuxPow, Commitment, CommitmentPlace, ParentHeader, Rules, Transaction, TxInput, TxOutput};
 use alys_auxpow::{NULL_OUTPUT_INDEX, expected_index, merkle_fold};

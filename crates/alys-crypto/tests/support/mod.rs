@@ -1,6 +1,6 @@
 //! Where the vectors are.
 // The vectors are files; the crate itself still does no I/O.
-#![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)]
 
 pub use alys_vectors::find as vectors;
 use serde_json::Value;
