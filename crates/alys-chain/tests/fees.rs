@@ -1,5 +1,12 @@
 //! Fees to the gwei: what a carrier mints for its bundle's blocks (protocol section 7).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::explicit_counter_loop,
+    reason = "tests may stop"
+)]
+
 use alys_chain::testing::{Cluster, Fixture};
 use alys_primitives::{Address, Gwei, Height, SignedBlock, U256, Wei, Withdrawal};
 use std::sync::Arc;

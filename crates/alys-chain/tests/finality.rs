@@ -1,5 +1,12 @@
 //! Bundles, difficulty, stall and finality (protocol sections 5 and 6).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::explicit_counter_loop,
+    reason = "tests may stop"
+)]
+
 use alys_auxpow::{ParentHeader, VerifyError as RuleError};
 use alys_chain::{
     AuxPowError, BlockError, ChainEvent, ImportOutcome, Message, TemplateError, VerifyError,

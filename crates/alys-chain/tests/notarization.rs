@@ -1,5 +1,12 @@
 //! Proposals, approvals, certificates and the safe rule, driven through the public handle.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::explicit_counter_loop,
+    reason = "tests may stop"
+)]
+
 use alys_chain::{
     CertificateError, ChainEvent, ImportOutcome, Input, InputError, Message, PendingReason, SignRequest, VerifyError,
     testing::{Cluster, Fixture, Node, SchemeKind},

@@ -1,5 +1,12 @@
 //! Head choice and reorganisations (protocol section 4), duplicated and reordered messages, bounded waiting.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::explicit_counter_loop,
+    reason = "tests may stop"
+)]
+
 use alys_chain::{
     BlockError, ChainConfig, ChainEvent, ImportOutcome, Input, Message, PendingReason,
     testing::{Cluster, Fixture, Node},

@@ -1,5 +1,12 @@
 //! A restart gives the chain that ran: after a clean stop, after a power cut at any batch, and never a damaged one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::explicit_counter_loop,
+    reason = "tests may stop"
+)]
+
 use alys_chain::{
     Effect, Input, Message, RestoreError, SignRequest,
     testing::{Cluster, Fixture, Node},

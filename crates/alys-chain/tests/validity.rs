@@ -1,5 +1,12 @@
 //! What makes a block invalid, each with its typed error.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::explicit_counter_loop,
+    reason = "tests may stop"
+)]
+
 use alys_chain::{
     BlockError, CertificateError, ImportOutcome, Message, PayloadError, VerifyError,
     testing::{Cluster, Fixture, Node},
