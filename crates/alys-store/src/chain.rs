@@ -228,20 +228,15 @@ pub(crate) fn decode_bundle(key: &[u8], value: &[u8]) -> Result<FinalizedBundle,
 pub(crate) fn read_pointers(shared: &Shared, options: &ReadOptions) -> Result<Option<Pointers>, StoreError> {
     let Some(value) = shared.get_opt(Column::Meta, POINTERS_KEY, options)? else { return Ok(None) };
     match value.as_chunks::<ROOT_BYTES>() {
-        ([head, safe, finalized], []) => Ok(Some(Pointers {
-            head: Root::from(*head),
-            safe: Root::from(*safe),
-            finalized: Root::from(*finalized),
-        })),
+        ([head, safe, finalized], []) => {
+            Ok(Some(Pointers { head: Root::from(*head), safe: Root::from(*safe), finalized: Root::from(*finalized) }))
+        }
         _ => Err(StoreError::Corrupt { column: Column::Meta, key: POINTERS_KEY.to_vec(), damage: Damage::Length }),
     }
 }
 
 pub(crate) fn read_state_root(shared: &Shared) -> Result<Option<Root>, StoreError> {
-    shared
-        .get(Column::Meta, STATE_ROOT_KEY)?
-        .map(|value| root_of(Column::Meta, STATE_ROOT_KEY, &value))
-        .transpose()
+    shared.get(Column::Meta, STATE_ROOT_KEY)?.map(|value| root_of(Column::Meta, STATE_ROOT_KEY, &value)).transpose()
 }
 
 pub(crate) fn read_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, StoreError> {

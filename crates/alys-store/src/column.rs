@@ -1,8 +1,6 @@
 //! The column families and how RocksDB is set up.
 
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options,
-};
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options};
 use std::fmt;
 
 /// A column family. Every value is sealed with a checksum over column, key and value.
@@ -138,6 +136,8 @@ pub(crate) fn database_options(config: &StoreConfig, is_fresh: bool) -> Options 
     // Whether something acknowledged lay behind it is checked at open against the mark and the commit numbers.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_track_and_verify_wals_in_manifest(true);
+    // All columns flush together: if the manifest loses its end, whole commits are missing, which their numbers show.
+    options.set_atomic_flush(true);
     options.set_max_total_wal_size(config.log_bytes);
     options.set_db_write_buffer_size(config.write_buffer_bytes);
     options.set_max_open_files(config.open_files);

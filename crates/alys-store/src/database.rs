@@ -1,7 +1,7 @@
 //! The database: opening, committing, closing.
 
 use crate::column::{database_options, descriptors};
-use crate::folder::{FolderLock, Mark, read_format, write_format};
+use crate::folder::{FolderLock, Format, Mark, read_format, write_format};
 use crate::record::{seal, unseal};
 use crate::schema::Schema;
 use crate::{Column, Damage, Reader, StoreConfig, StoreError};
@@ -60,18 +60,19 @@ impl Database {
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::acquire(folder)?;
         let files = folder.join("rocksdb");
-        match read_format(folder)? {
-            Some(found) if found > schema.version => {
+        let format = match read_format(folder)? {
+            Some(Format { version: found, .. }) if found > schema.version => {
                 return Err(StoreError::Newer { folder: folder.to_path_buf(), found, supported: schema.version });
             }
-            Some(_) => {}
+            Some(format) => format,
             None if files.exists() => return Err(StoreError::CorruptFolder { path: folder.join("format") }),
             None => {
                 // The mark first: a folder with a format file has one.
                 Mark::create(folder)?;
-                write_format(folder, schema.version)?;
+                write_format(folder, schema.format())?;
+                schema.format()
             }
-        }
+        };
         let mark = Mark::open(folder)?;
 
         // Where something was acknowledged, missing files are damage and not a reason to begin anew.
@@ -83,8 +84,10 @@ impl Database {
             false if is_fresh => Vec::new(),
             false => return Err(StoreError::CorruptFolder { path: current }),
         };
-        let names: BTreeSet<&str> =
-            existing.iter().map(String::as_str).chain(Column::ALL.map(Column::name)).collect();
+        if !is_fresh && existing.len() < format.columns {
+            return Err(StoreError::MissingColumns { found: existing.len(), expected: format.columns });
+        }
+        let names: BTreeSet<&str> = existing.iter().map(String::as_str).chain(Column::ALL.map(Column::name)).collect();
         let db = DB::open_cf_descriptors(&options, &files, descriptors(config, names))?;
         let shared = Arc::new(Shared { db, is_stopped: AtomicBool::new(false), lock });
 
@@ -174,10 +177,7 @@ impl Shared {
     }
 
     /// Several reads of one state of the database.
-    pub(crate) fn at_once<T>(
-        &self,
-        read: impl FnOnce(&ReadOptions) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    pub(crate) fn at_once<T>(&self, read: impl FnOnce(&ReadOptions) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let snapshot = self.db.snapshot();
         let mut options = ReadOptions::default();
         options.set_snapshot(&snapshot);
@@ -221,7 +221,7 @@ impl Shared {
     }
 
     /// The last record whose key is not above `key`.
-    pub(crate) fn last_until(&self, column: Column, key: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn last_until(&self, column: Column, key: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         let mode = IteratorMode::From(key, Direction::Reverse);
         let Some(record) = self.db.iterator_cf(self.family(column), mode).next() else { return Ok(None) };
         let (key, sealed) = record?;
@@ -282,6 +282,9 @@ impl Shared {
     }
 }
 
+/// A record's key and its value, unsealed.
+pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// Writes that will be committed together.
 pub(crate) struct Changes<'a> {
     shared: &'a Shared,
@@ -299,10 +302,6 @@ impl<'a> Changes<'a> {
 
     pub(crate) fn delete(&mut self, column: Column, key: &[u8]) {
         self.batch.delete_cf(self.shared.family(column), key);
-    }
-
-    pub(crate) fn delete_range(&mut self, column: Column, from: &[u8], to: &[u8]) {
-        self.batch.delete_range_cf(self.shared.family(column), from, to);
     }
 }
 

@@ -69,6 +69,14 @@ pub enum StoreError {
         /// Number of the last write that is there.
         found: u64,
     },
+    /// RocksDB has forgotten column families.
+    #[error("{found} of {expected} column families are left")]
+    MissingColumns {
+        /// How many there are.
+        found: usize,
+        /// How many there were.
+        expected: usize,
+    },
     /// Writes in the middle are gone.
     #[error("commit {missing} is missing from the database")]
     MissingCommit {
@@ -147,6 +155,7 @@ impl StoreError {
             Self::Corrupt { .. }
             | Self::CorruptFolder { .. }
             | Self::LostWrites { .. }
+            | Self::MissingColumns { .. }
             | Self::MissingCommit { .. }
             | Self::Locked { .. }
             | Self::Newer { .. }
@@ -163,6 +172,7 @@ impl StoreError {
             | Self::CorruptFiles(_)
             | Self::CorruptFolder { .. }
             | Self::LostWrites { .. }
+            | Self::MissingColumns { .. }
             | Self::MissingCommit { .. } => true,
             Self::Locked { .. }
             | Self::Newer { .. }

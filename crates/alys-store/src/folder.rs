@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock           held exclusively while the folder is in use
-//! format         the schema version that a program must know to open the folder
+//! format         the schema version that a program must know to open the folder, and how many columns there are
 //! acknowledged   number of the last write that was acknowledged
 //! rocksdb/       RocksDB's own files
 //! ```
@@ -49,8 +49,34 @@ const FORMAT_NAME: &str = "alys-database";
 /// No format file is longer.
 const MAX_FORMAT_BYTES: usize = 128;
 
-/// The schema version in the format file, or `None` in a new folder.
-pub(crate) fn read_format(folder: &Path) -> Result<Option<u32>, StoreError> {
+/// What the format file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    /// The schema version that a program must know.
+    pub(crate) version: u32,
+    /// How many column families there are at least. RocksDB's manifest can lose its end without a word, and forgets
+    /// columns with it.
+    pub(crate) columns: usize,
+}
+
+impl Format {
+    fn line(self) -> String {
+        let Self { version, columns } = self;
+        let line = format!("{FORMAT_NAME} {version} {columns}");
+        let checksum = crc32fast::hash(line.as_bytes());
+        format!("{line} {checksum:08x}\n")
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(line).ok()?.split(' ').skip(1);
+        let format = Self { version: words.next()?.parse().ok()?, columns: words.next()?.parse().ok()? };
+        // Whoever wrote it would have written exactly the same bytes: the checksum in them is the test.
+        (format.line().as_bytes() == line).then_some(format)
+    }
+}
+
+/// Reads the format file; `None` in a new folder.
+pub(crate) fn read_format(folder: &Path) -> Result<Option<Format>, StoreError> {
     let path = folder.join("format");
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FORMAT_BYTES).unwrap_or(u64::MAX);
@@ -59,35 +85,24 @@ pub(crate) fn read_format(folder: &Path) -> Result<Option<u32>, StoreError> {
         Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(StoreError::Io { path, source }),
     }
-    let version = std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.strip_prefix(FORMAT_NAME)?.trim_start().split_once(' '))
-        .and_then(|(version, _)| version.parse().ok());
-    match version {
-        // Whoever wrote it would have written exactly the same bytes: the checksum in them is the test.
-        Some(version) if format_line(version).as_bytes() == bytes => Ok(Some(version)),
-        Some(_) | None => Err(StoreError::CorruptFolder { path }),
+    match Format::parse(&bytes) {
+        Some(format) => Ok(Some(format)),
+        None => Err(StoreError::CorruptFolder { path }),
     }
 }
 
 /// Replaces the format file, durably and at once.
-pub(crate) fn write_format(folder: &Path, version: u32) -> Result<(), StoreError> {
+pub(crate) fn write_format(folder: &Path, format: Format) -> Result<(), StoreError> {
     let path = folder.join("format");
     let draft = folder.join("format.new");
     let write = || -> io::Result<()> {
         let mut file = File::create(&draft)?;
-        file.write_all(format_line(version).as_bytes())?;
+        file.write_all(format.line().as_bytes())?;
         file.sync_all()?;
         fs::rename(&draft, &path)?;
         File::open(folder)?.sync_all()
     };
     write().map_err(|source| StoreError::Io { path: path.clone(), source })
-}
-
-fn format_line(version: u32) -> String {
-    let line = format!("{FORMAT_NAME} {version}");
-    let checksum = crc32fast::hash(line.as_bytes());
-    format!("{line} {checksum:08x}\n")
 }
 
 /// Distance of the mark's two places: each is written alone, and a disk writes a sector whole or not at all.
@@ -186,4 +201,55 @@ fn decode_mark(place: &[u8]) -> Option<u64> {
     let (number, _) = place.split_first_chunk::<8>()?;
     let number = u64::from_le_bytes(*number);
     place.starts_with(&encode_mark(number)).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_survives_one_torn_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        Mark::create(folder.path()).expect("made");
+        let mut mark = Mark::open(folder.path()).expect("opens");
+        assert_eq!(mark.number(), 0);
+        for number in [3, 8, 9] {
+            mark.advance(number).expect("written");
+        }
+        drop(mark);
+        assert_eq!(Mark::open(folder.path()).expect("opens").number(), 9);
+
+        let path = folder.path().join("acknowledged");
+        let whole = fs::read(&path).expect("readable");
+        for place in [0, PLACE_BYTES] {
+            let mut torn = whole.clone();
+            torn[place..place + MARK_BYTES].fill(0);
+            fs::write(&path, &torn).expect("written");
+            let mut mark = Mark::open(folder.path()).expect("opens");
+            assert!(mark.number() == 9 || mark.number() == 8, "{}", mark.number());
+            mark.advance(10).expect("written");
+            assert_eq!(Mark::open(folder.path()).expect("opens").number(), 10);
+        }
+        fs::write(&path, [0; 2 * PLACE_BYTES]).expect("written");
+        assert!(matches!(Mark::open(folder.path()), Err(StoreError::CorruptFolder { .. })));
+    }
+
+    #[test]
+    fn a_damaged_format_file_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(read_format(folder.path()).expect("readable"), None);
+        let format = Format { version: 41, columns: 12 };
+        write_format(folder.path(), format).expect("written");
+        assert_eq!(read_format(folder.path()).expect("readable"), Some(format));
+        let path = folder.path().join("format");
+        let good = fs::read(&path).expect("readable");
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).expect("written");
+            assert!(matches!(read_format(folder.path()), Err(StoreError::CorruptFolder { .. })), "byte {at}");
+        }
+        fs::write(&path, &good[..good.len() - 1]).expect("written");
+        assert!(read_format(folder.path()).is_err());
+    }
 }

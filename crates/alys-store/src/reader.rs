@@ -59,8 +59,7 @@ impl Reader {
                 key: height.0.to_be_bytes().to_vec(),
                 damage,
             };
-            let block =
-                read_block(&self.shared, root, options)?.ok_or_else(|| damaged(Damage::Dangling(root)))?;
+            let block = read_block(&self.shared, root, options)?.ok_or_else(|| damaged(Damage::Dangling(root)))?;
             if block.block.header.height != height {
                 return Err(damaged(Damage::Height(block.block.header.height.0)));
             }

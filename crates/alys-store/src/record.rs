@@ -31,3 +31,24 @@ pub(crate) fn unseal<'a>(column: Column, key: &[u8], sealed: &'a [u8]) -> Result
         Some(_) | None => Err(StoreError::Corrupt { column, key: key.to_vec(), damage: Damage::Checksum }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_record_opens_in_its_place_only() {
+        let sealed = seal(Column::Blocks, b"key", b"value");
+        assert_eq!(unseal(Column::Blocks, b"key", &sealed).expect("whole"), b"value");
+        assert!(unseal(Column::Certificates, b"key", &sealed).is_err());
+        assert!(unseal(Column::Blocks, b"kez", &sealed).is_err());
+        assert!(unseal(Column::Blocks, b"ke", &sealed).is_err());
+        for at in 0..sealed.len() {
+            let mut bad = sealed.clone();
+            bad[at] ^= 4;
+            assert!(unseal(Column::Blocks, b"key", &bad).is_err(), "byte {at}");
+            assert!(unseal(Column::Blocks, b"key", &sealed[..at]).is_err(), "{at} bytes");
+        }
+        assert!(unseal(Column::Blocks, b"key", &[0; 12]).is_err());
+    }
+}

@@ -1,7 +1,7 @@
 //! Versions of the schema and the way from one to the next.
 
 use crate::database::{Changes, Database};
-use crate::folder::write_format;
+use crate::folder::{Format, write_format};
 use crate::{Column, Damage, StoreError};
 use alys_primitives::Root;
 use std::sync::Arc;
@@ -33,6 +33,11 @@ impl Schema {
     /// What this version of the software knows.
     pub(crate) const CURRENT: Self = Self { version: SCHEMA_VERSION, migrations: &[] };
 
+    /// What the format file says of a database of this version.
+    pub(crate) fn format(&self) -> Format {
+        Format { version: self.version, columns: Column::ALL.len() }
+    }
+
     /// Brings an open database to this version.
     ///
     /// The format file is raised before the first step: a crash between the two leaves a database that only programs
@@ -53,7 +58,7 @@ impl Schema {
             return Err(StoreError::Newer { folder, found, supported: self.version });
         }
         if found < self.version {
-            write_format(&folder, self.version)?;
+            write_format(&folder, self.format())?;
         }
         while found < self.version {
             let Some(step) = self.migrations.iter().find(|step| step.from == found) else {
@@ -77,5 +82,99 @@ impl Schema {
         run(database, &mut changes)?;
         changes.put(Column::Meta, SCHEMA_KEY, &version.to_be_bytes());
         database.commit(changes, Root::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreConfig;
+    use std::path::Path;
+
+    const CHAIN: Root = Root::repeat_byte(7);
+
+    /// Later versions of the software, as they might come.
+    const LATER: Schema = Schema {
+        version: SCHEMA_VERSION + 2,
+        migrations: &[
+            Migration {
+                from: SCHEMA_VERSION,
+                name: "write a word",
+                run: |_, changes| {
+                    changes.put(Column::Meta, b"word", b"one");
+                    Ok(())
+                },
+            },
+            Migration {
+                from: SCHEMA_VERSION + 1,
+                name: "double the word",
+                run: |database, changes| {
+                    let word = database.shared().get(Column::Meta, b"word")?.unwrap_or_default();
+                    changes.put(Column::Meta, b"word", &[word.clone(), word].concat());
+                    Ok(())
+                },
+            },
+        ],
+    };
+
+    fn open(folder: &Path, schema: &Schema) -> Result<Database, StoreError> {
+        Database::open_as(folder, CHAIN, &StoreConfig::default(), schema)
+    }
+
+    fn word(database: &Database) -> Option<Vec<u8>> {
+        database.shared().get(Column::Meta, b"word").expect("readable")
+    }
+
+    #[test]
+    fn an_older_database_is_migrated_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path(), &Schema::CURRENT).expect("made"));
+        for _ in 0..2 {
+            let database = open(folder.path(), &LATER).expect("migrated");
+            assert_eq!(word(&database).as_deref(), Some(b"oneone".as_slice()));
+        }
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_with_both_versions_and_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path(), &LATER).expect("made"));
+        let error = open(folder.path(), &Schema::CURRENT).expect_err("newer");
+        let (found, supported) = (LATER.version, SCHEMA_VERSION);
+        assert!(
+            matches!(error, StoreError::Newer { found: f, supported: s, .. } if (f, s) == (found, supported)),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(text.contains(&found.to_string()) && text.contains(&supported.to_string()), "{text}");
+        open(folder.path(), &LATER).expect("still fine");
+    }
+
+    #[test]
+    fn a_new_database_needs_no_migration() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = open(folder.path(), &LATER).expect("made");
+        assert_eq!(word(&database), None);
+    }
+
+    #[test]
+    fn a_crash_between_steps_is_made_up_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path(), &Schema::CURRENT).expect("made"));
+        // The first step was committed, the second was not.
+        let step = Schema { version: SCHEMA_VERSION + 1, migrations: LATER.migrations };
+        drop(open(folder.path(), &step).expect("migrated"));
+        write_format(folder.path(), LATER.format()).expect("written");
+        let database = open(folder.path(), &LATER).expect("migrated");
+        assert_eq!(word(&database).as_deref(), Some(b"oneone".as_slice()));
+    }
+
+    #[test]
+    fn a_version_that_no_step_leads_on_from_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path(), &Schema::CURRENT).expect("made"));
+        let far = Schema { version: SCHEMA_VERSION + 2, migrations: &[] };
+        let error = open(folder.path(), &far).expect_err("too old");
+        assert!(matches!(error, StoreError::TooOld { found: SCHEMA_VERSION, .. }), "{error}");
     }
 }
