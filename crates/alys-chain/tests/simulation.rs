@@ -2,7 +2,7 @@
 //! had not synced. No two safe or finalized blocks contradict each other (S1), nothing is signed twice (S2), what was
 //! acknowledged survives (S6), a restart equals the chain that ran (S7), and once the faults stop, finality goes on.
 
-#![allow(clippy::unwrap_used, reason = "tests may stop")]
+#![allow(clippy::unwrap_used, clippy::needless_range_loop, reason = "tests may stop")]
 
 use alys_chain::{
     Input, Message, SignRequest,
@@ -44,11 +44,20 @@ impl Ledger {
     }
 }
 
-fn run(seed: u64) -> (Vec<Root>, Ledger) {
+/// A mistake made on purpose, which the run must find.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plant {
+    Nothing,
+    /// Batches are called durable and were never synced.
+    SkippedSync,
+}
+
+fn run(seed: u64, plant: Plant) -> (Vec<Root>, Ledger) {
     let fixture = Fixture::new(MEMBERS);
     let mut cluster = Cluster::new(fixture.clone());
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut ledger = Ledger::default();
+    let mut stale: Vec<_> = cluster.nodes.iter().map(|node| node.store.clone()).collect();
     let mut wire: Vec<(UnixMillis, usize, Message)> = Vec::new();
     let end = fixture.slot_start(60);
     let mut now = fixture.slot_start(0);
@@ -62,6 +71,9 @@ fn run(seed: u64) -> (Vec<Root>, Ledger) {
                 let _ = cluster.nodes[index].handle(now, Input::Tick);
                 let kept = usize::try_from(dice.roll(2)).unwrap();
                 cluster.nodes[index].store.crash(kept);
+                if plant == Plant::SkippedSync {
+                    cluster.nodes[index].store = stale[index].clone();
+                }
                 let config = fixture.config(Some(index));
                 cluster.nodes[index].restart(&fixture, config).expect("S7: restores what it wrote");
                 cluster.nodes[index].auto_sync = true;
@@ -72,6 +84,9 @@ fn run(seed: u64) -> (Vec<Root>, Ledger) {
             }
             let _ = cluster.nodes[index].handle(now, Input::Tick);
             ledger.check(&cluster.nodes[index]);
+        }
+        if dice.roll(50) == 0 {
+            stale = cluster.nodes.iter().map(|node| node.store.clone()).collect();
         }
         if dice.roll(40) == 0 {
             let miner = usize::try_from(dice.roll(4)).unwrap();
@@ -162,12 +177,18 @@ fn audit(node: &Node) {
 fn invariants_hold_under_faults_and_every_seed_repeats_itself() {
     let (mut crashes, mut lost) = (0, 0);
     for seed in 1..=12 {
-        let (first, ledger) = run(seed);
+        let (first, ledger) = run(seed, Plant::Nothing);
         if seed <= 3 {
-            assert_eq!(run(seed).0, first, "seed {seed} does not repeat itself");
+            assert_eq!(run(seed, Plant::Nothing).0, first, "seed {seed} does not repeat itself");
         }
         crashes += ledger.crashes;
         lost += ledger.lost;
     }
     assert!(crashes > 10 && lost > 100, "vacuous: {crashes} crashes, {lost} lost messages");
+}
+
+#[test]
+fn a_skipped_sync_is_caught_within_a_few_seeds() {
+    let caught = (1..=5).any(|seed| std::panic::catch_unwind(|| run(seed, Plant::SkippedSync)).is_err());
+    assert!(caught, "batches were never synced and no run noticed");
 }
