@@ -257,8 +257,10 @@ impl<M: Message> Context<M> {
             {
                 return Poll::Ready(Next::End(exit));
             }
-            let events_looked_at = self.run_of_users == 0 && self.run_of_events < LANE_BOUND && !self.suspended;
-            if events_looked_at && let Poll::Ready(next) = self.poll_events(cx, flags) {
+            let is_turn = self.run_of_users == 0 && self.run_of_events < LANE_BOUND && !self.suspended;
+            // With nothing to look at, the look is saved, and with it a second visit to the empty inbox.
+            let events_looked_at = is_turn || !self.has_events(flags);
+            if is_turn && let Poll::Ready(next) = self.poll_events(cx, flags) {
                 self.run_of_events = self.run_of_events.saturating_add(1);
                 return Poll::Ready(next);
             }
@@ -343,6 +345,10 @@ impl<M: Message> Context<M> {
             }
         }
         Poll::Pending
+    }
+
+    const fn has_events(&self, flags: u32) -> bool {
+        flags & flag::SIDE != 0 || self.timers.is_some() || self.work.is_some() || self.streams.is_some()
     }
 
     fn is_idle(&self) -> bool {

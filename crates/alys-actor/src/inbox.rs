@@ -15,7 +15,7 @@ use crate::reply::Pending;
 use crate::sync::{Mutex, lock};
 
 /// One message of [`AGE_SAMPLE`] carries the time it was queued at.
-const AGE_SAMPLE: u64 = 16;
+const AGE_SAMPLE: u64 = 64;
 
 /// A message on its way, with what travels along.
 pub(crate) struct Envelope<M> {
