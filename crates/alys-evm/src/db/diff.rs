@@ -26,19 +26,9 @@ impl StateDiff {
         }
     }
 
-    /// Takes over the changes of another diff, which must be of other keys.
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.changes.extend(other.changes);
-    }
-
     /// The changes in the order of tables and keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Table, &[u8], &Change)> {
         self.changes.iter().map(|((table, key), change)| (*table, key.as_slice(), change))
-    }
-
-    /// How many keys changed.
-    pub(crate) fn len(&self) -> usize {
-        self.changes.len()
     }
 
     /// A private encoding: a table byte, the key, both values, each with its length.
@@ -110,7 +100,7 @@ mod tests {
         diff.record(Table::Storage, vec![3; 52], Some(vec![]), None);
         diff.record(Table::StorageTrie, vec![], Some(vec![1]), Some(vec![2]));
         diff.record(Table::AccountTrie, vec![9], Some(vec![1]), Some(vec![1]));
-        assert_eq!(diff.len(), 3, "an unchanged value is no change");
+        assert_eq!(diff.iter().count(), 3, "an unchanged value is no change");
         assert_eq!(StateDiff::decode(&diff.encode()).ok(), Some(diff));
     }
 

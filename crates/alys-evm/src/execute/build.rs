@@ -4,7 +4,7 @@ use super::env::{StateDatabase, block_env, next_base_fee, next_excess_blob_gas};
 use super::header::MAX_BLOCK_RLP;
 use super::import::CheckError;
 use super::receipts::Receipts;
-use super::run::{Executed, block_state, summarize};
+use super::run::{Executed, block_state, require_request_contracts, summarize};
 use crate::db::{Db, StateScan};
 use crate::source::{BestTransactions, BuildTarget, Rejection, TransactionSource};
 use crate::{Forks, FullBlock, Tx};
@@ -19,7 +19,7 @@ use alloy_evm::block::{BlockExecutionError, BlockExecutor, BlockValidationError}
 use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
 use alloy_evm::revm::context_interface::result::InvalidTransaction;
 use alloy_evm::revm::primitives::hardfork::SpecId;
-use alloy_evm::{EvmFactory, eth::EthEvmFactory};
+use alloy_evm::{Evm, EvmFactory, eth::EthEvmFactory};
 use alloy_primitives::{Address, B256, Bytes};
 use std::borrow::Cow;
 
@@ -128,6 +128,7 @@ pub(crate) fn build_block<S: StateScan + Copy + std::fmt::Debug>(
         gas_limit: header.gas_limit,
     };
     let transactions = fill(&mut executor, source.best(target))?;
+    require_request_contracts(forks, &header, executor.evm_mut().db_mut())?;
     let (_, result) = executor.finish()?;
     let mut block = Block { header: header.clone(), body: BlockBody { transactions, ommers: Vec::new(), withdrawals } };
     let executed = summarize(&tables, state, result, &header, &block)?;

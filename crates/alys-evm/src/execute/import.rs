@@ -4,7 +4,7 @@ use super::env::{StateDatabase, block_env};
 use super::header::{check_body, check_header};
 use super::receipts::Receipts;
 pub(crate) use super::run::Executed;
-use super::run::{block_state, summarize};
+use super::run::{block_state, require_request_contracts, summarize};
 use crate::db::{Db, DbError, StateScan};
 use crate::trie::TrieError;
 use crate::{Forks, FullBlock};
@@ -13,7 +13,7 @@ use alloy_consensus::transaction::SignerRecoverable;
 use alloy_eips::eip7685::Requests;
 use alloy_evm::block::{BlockExecutionError, BlockExecutor};
 use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
-use alloy_evm::{EvmFactory, eth::EthEvmFactory};
+use alloy_evm::{Evm, EvmFactory, eth::EthEvmFactory};
 use alloy_primitives::B256;
 use std::borrow::Cow;
 
@@ -136,6 +136,7 @@ pub(crate) fn check_block<S: StateScan + Copy + std::fmt::Debug>(
             .map_err(|error| BlockError::Transaction { index, reason: error.to_string() })?;
         executor.execute_transaction(recovered)?;
     }
+    require_request_contracts(forks, header, executor.evm_mut().db_mut())?;
     let (_, result) = executor.finish()?;
     let executed = summarize(&tables, state, result, header, block)?;
     compare_results(forks, header, &executed)?;

@@ -1,15 +1,19 @@
 //! What checking and building a block share: running it on the parent's state and summing up what it did.
 
-use super::{CheckError, StateDatabase};
-use crate::FullBlock;
+use super::{BlockError, CheckError, StateDatabase};
 use crate::db::{Outcome, StateDiff, StateScan};
+use crate::{Forks, FullBlock};
 use crate::trie::{AccountUpdate, StateUpdate, state_diff};
 use alloy_consensus::proofs::calculate_receipt_root;
 use alloy_consensus::{Header, ReceiptEnvelope, Transaction, TxReceipt};
+use alloy_eips::eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS;
+use alloy_eips::eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS;
 use alloy_eips::eip7685::Requests;
 use alloy_evm::block::BlockExecutionResult;
 use alloy_evm::revm::database::states::bundle_state::BundleRetention;
 use alloy_evm::revm::database::{BundleState, State, WrapDatabaseRef};
+use alloy_evm::revm::Database;
+use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_primitives::{B256, Bloom, Bytes, U256};
 
 /// The EVM's database while a block runs.
@@ -77,6 +81,25 @@ pub(super) fn summarize<S: StateScan>(
         blob_gas_used: result.blob_gas_used,
         requests: result.requests,
     })
+}
+
+/// From Prague on a block is invalid where a contract that collects requests is missing (EIP-7002, EIP-7251).
+/// Called after the transactions and before the calls.
+pub(super) fn require_request_contracts<D: Database>(
+    forks: &Forks,
+    header: &Header,
+    database: &mut D,
+) -> Result<(), CheckError> {
+    if !forks.spec_at(header.number, header.timestamp).is_enabled_in(SpecId::PRAGUE) {
+        return Ok(());
+    }
+    for address in [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS] {
+        let account = database.basic(address).map_err(|error| CheckError::Internal(error.to_string()))?;
+        if account.is_none_or(|account| account.is_empty_code_hash()) {
+            return Err(BlockError::Execution(format!("system contract {address} has no code")).into());
+        }
+    }
+    Ok(())
 }
 
 fn state_update(bundle: BundleState) -> StateUpdate {

@@ -69,13 +69,18 @@ impl Executor {
             }
         };
         let mut finalized = before.finalized;
+        let mut named_finalized = 0;
         if !state.finalized.is_zero() {
             let named = on_chain(state.finalized, "finalized")?;
+            named_finalized = named.number;
             if named.number > finalized.number {
                 finalized = named;
             }
         }
         let mut safe = if state.safe.is_zero() { before.safe } else { on_chain(state.safe, "safe")? };
+        if !state.safe.is_zero() && !state.finalized.is_zero() && safe.number < named_finalized {
+            return Err(refused("the safe block is below the finalized one"));
+        }
         // A safe block that was left, or that finality overtook, gives way to the finalized one.
         if safe.number < finalized.number || (state.safe.is_zero() && safe.number > branch.fork) {
             safe = finalized;
