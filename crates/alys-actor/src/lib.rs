@@ -1,4 +1,79 @@
 //! Supervised actors as tokio tasks.
+//!
+//! An [`Actor`] owns its state and handles one message at a time; an [`Addr`] names it whichever incarnation runs; a
+//! [`Supervisor`] starts, restarts and stops it; a [`System`] owns the whole tree, and nothing is global but the panic
+//! hook, which notes where an actor panicked and then does what the hook before did.
+//!
+//! ```text
+//!   declared ──► starting ──► running ◄──► suspended
+//!                   ▲  │         │ │
+//!                   │  └─ fails ─┤ └─ told to stop ──► draining ──► stopped
+//!                   │            ▼                         ▲
+//!                   └─────── restarting ── given up ───────┘
+//! ```
+//!
+//! # Promises
+//!
+//! - **Delivery.** A tell that returned `Ok` is in the inbox. The inbox belongs to the logical actor: what waits in it
+//!   is handled by the next incarnation. A message ends in a handler, back at its sender with a typed error, or among
+//!   the dead letters.
+//! - **Order.** Messages of one sender are handled in the order they were sent, across restarts too.
+//! - **Restart.** The message in hand when an actor fails is not handled again unless [`Message::retry`] gives a copy;
+//!   a request in hand answers [`AskError::Failed`]. Groups restart in start order. The memory of an incarnation that
+//!   panicked is never used again.
+//! - **Lanes.** Control first, then timers and results of background work, then the inbox; none waits for more than
+//!   16 messages of another.
+//! - **Cancellation.** Dropping an ask cancels it; a deadline travels through nested asks, and an expired request is not
+//!   handled. An actor that does not stop in time is dropped at the await it is in.
+//! - **No deadlock by asks.** An ask that would close a cycle answers [`AskError::Cycle`]. Tells that wait for room in each
+//!   other's full inboxes are not looked for.
+//! - **Durability** is opt-in: see [`durable`].
+//!
+//! # Limits
+//!
+//! A handler that blocks its thread can't be killed: after its deadline it is left behind and named in the
+//! [`ShutdownReport`]. Inboxes are not persisted; what has to survive the process goes into a journal. Blocking children
+//! have threads that paused time does not wait for: tests use [`Builder::blocking_inline`].
+//!
+//! # From a task with a channel
+//!
+//! The enum stays; `oneshot::Sender<T>` becomes [`Reply<T>`](Reply), the `while let` loop becomes [`Actor::handle`], the arguments
+//! of `spawn` become what the factory captures, a `select!` arm with a timer becomes [`Context::every`], one with a join
+//! handle becomes [`Context::spawn`], and the shutdown flag goes: the supervisor drains.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use alys_actor::{Actor, Child, Context, Message, Reply, Supervisor, System};
+//!
+//! enum Msg {
+//!     Add(u64),
+//!     Get(Reply<u64>),
+//! }
+//! impl Message for Msg {}
+//!
+//! struct Counter(u64);
+//! impl Actor for Counter {
+//!     type Message = Msg;
+//!     type Error = Infallible;
+//!     async fn handle(&mut self, message: Msg, _: &mut Context<Msg>) -> Result<(), Infallible> {
+//!         match message {
+//!             Msg::Add(n) => self.0 += n,
+//!             Msg::Get(reply) => reply.send(self.0),
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let mut root = Supervisor::new("root");
+//! let counter = root.add(Child::new("counter", || Counter(0)));
+//! let system = System::builder("demo").start(root).await.expect("starts");
+//! counter.tell(Msg::Add(2)).await.expect("taken");
+//! assert_eq!(counter.ask(Msg::Get).await, Ok(2));
+//! assert!(system.shutdown().await.is_clean());
+//! # }
+//! ```
 
 mod actor;
 mod addr;

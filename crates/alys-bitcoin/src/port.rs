@@ -214,19 +214,19 @@ impl PortError {
 
 impl From<PoolError> for PortError {
     fn from(error: PoolError) -> Self {
-        match error {
-            PoolError::Full { .. } => Self::Unavailable(Unavailable::PoolFull),
-            rule => Self::Invalid(Invalid::Transaction(Box::new(rule))),
+        if matches!(error, PoolError::Full { .. }) {
+            return Self::Unavailable(Unavailable::PoolFull);
         }
+        Self::Invalid(Invalid::Transaction(Box::new(error)))
     }
 }
 
 impl From<BlockError> for PortError {
     fn from(error: BlockError) -> Self {
-        match error {
-            BlockError::Inconsistent { .. } => Self::Bug("a header is kept without its block"),
-            rule => Self::Invalid(Invalid::Block(Box::new(rule))),
+        if matches!(error, BlockError::Inconsistent { .. }) {
+            return Self::Bug("a header is kept without its block");
         }
+        Self::Invalid(Invalid::Block(Box::new(error)))
     }
 }
 

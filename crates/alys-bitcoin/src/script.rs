@@ -357,9 +357,9 @@ impl<'a> Spend<'a, '_> {
             // The default type has no byte of its own (BIP-341).
             return Err(ScriptError::HashType);
         }
-        let parsed = taproot::Signature::from_slice(signature).map_err(|error| match error {
-            taproot::SigFromSliceError::SighashType(_) => ScriptError::HashType,
-            _ => ScriptError::SignatureEncoding,
+        let parsed = taproot::Signature::from_slice(signature).map_err(|error| {
+            let hash_type = matches!(error, taproot::SigFromSliceError::SighashType(_));
+            if hash_type { ScriptError::HashType } else { ScriptError::SignatureEncoding }
         })?;
         let annex = annex.map(Annex::new).transpose().map_err(|_| ScriptError::Witness { items: 0 })?;
         let single = parsed.sighash_type == TapSighashType::Single

@@ -1,4 +1,5 @@
 //! A chain comes back from its file as it was acknowledged; torn tails are cut, other damage is refused.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Work, difficulty and header rules, against values of Bitcoin Core and real headers.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 use alys_bitcoin::compact::{CompactError, WorkError, check_work, target_from_compact};
 use alys_bitcoin::{Checkpoint, EpochStart, HeaderChain, HeaderError, HeaderLimits, Inserted};

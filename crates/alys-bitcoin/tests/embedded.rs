@@ -1,4 +1,5 @@
 //! The embedded chain behind the port.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Merkle roots, branches and commitments, against real blocks.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 use alys_bitcoin::FoundTransaction;
 use alys_bitcoin::merkle::{MAX_BRANCH, check_witness_commitment, merkle_branch, merkle_root, root_from_branch};

@@ -24,6 +24,7 @@ mod genesis;
 mod heads;
 pub mod pool;
 mod reader;
+pub mod rpc;
 mod source;
 mod trie;
 

@@ -1,1 +1,29 @@
 //! The Alys daemon and the builder that embeds it.
+//!
+//! - [`NodeBuilder`] starts a whole node (chain, EVM, pool, JSON-RPC, metrics; for development also a regtest Bitcoin and
+//!   a merged miner) inside the caller's tokio runtime and gives a [`Node`] with typed handles.
+//! - [`actors`] are the node's parts: each owns its state, the supervision tree of `alys-actor` restarts them.
+//! - [`gateway`] is JSON-RPC; [`cli`] the command line of `alys-node`.
+//!
+//! Invariants:
+//! - nothing is acknowledged, announced or signed before it is on disk;
+//! - only the storage actor writes the chain's database, only the executor the EVM's, only the signer signs;
+//! - readers (JSON-RPC, metrics) use published views and database snapshots and never wait for an actor.
+//!
+//! Deliberately absent: consensus rules (`alys-chain`), EVM rules (`alys-evm`), peer-to-peer networking: what the chain
+//! wants to tell its peers is published on [`Node::gossip`], and what they say comes in through [`Node::chain`].
+
+pub mod actors;
+pub mod chain_files;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dev_accounts;
+pub mod gateway;
+pub mod key_files;
+pub mod miner;
+pub mod mining;
+mod node;
+pub mod rpc_client;
+
+pub use node::{DevBitcoin, Ended, Node, NodeBuilder, StartError, Validator};

@@ -1,2 +1,7 @@
 //! The `alys-node` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    alys_node::cli::main()
+}

@@ -1,0 +1,149 @@
+//! What the chain actor takes.
+
+use alys_actor::{Message, Overflow, Reply};
+use alys_chain::{
+    AuxPowError, AuxTemplate, BatchId, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome, ImportOutcome, SignId,
+    SignRefusal, TemplateError, Unavailable, Verified, VerifyError,
+};
+use alys_primitives::{Address, Approval, AuxPowRecord, Notarization, SignatureBytes, SignedBlock};
+
+/// Requests of other actors, and answers to the chain's own requests.
+#[derive(Debug)]
+pub enum ChainMessage {
+    /// Checks a block and takes it in; answered when it is durable, rejected or set aside.
+    ImportBlock {
+        /// The block, bounded and decoded.
+        block: Box<SignedBlock>,
+        /// What became of it.
+        reply: Reply<Result<ImportOutcome, VerifyError>>,
+    },
+    /// Checks a block's form, signatures, certificate and work without taking it in.
+    ValidateBlock {
+        /// The block, bounded and decoded.
+        block: Box<SignedBlock>,
+        /// The first broken rule, if any.
+        reply: Reply<Result<(), VerifyError>>,
+    },
+    /// An approval from another member.
+    Approval(Box<Approval>),
+    /// A certificate from another node.
+    Notarization(Box<Notarization>),
+    /// Queues a proof of work for inclusion; answered when it is durable.
+    ProcessAuxPow {
+        /// The bundle with its proof.
+        record: Box<AuxPowRecord>,
+        /// Whether the chain took it.
+        reply: Reply<Result<(), AuxPowError>>,
+    },
+    /// A bundle to mine on, paid to an address.
+    AuxPowTemplate {
+        /// Who is paid.
+        payout: Address,
+        /// The template, or why there is none now.
+        reply: Reply<Result<AuxTemplate, TemplateError>>,
+    },
+    /// Head, safe, finalized and the rest of the published view.
+    GetChainStatus {
+        /// The view.
+        reply: Reply<ChainView>,
+    },
+    /// A block that was verified off the actor.
+    BlockVerified {
+        /// The block with its proof, or what is wrong with it.
+        result: Result<Box<Verified<SignedBlock>>, VerifyError>,
+        /// Who asked for it, if somebody did.
+        reply: Option<Reply<Result<ImportOutcome, VerifyError>>>,
+    },
+    /// An approval that was verified off the actor.
+    ApprovalVerified(Box<Verified<Approval>>),
+    /// A certificate that was verified off the actor.
+    NotarizationVerified(Box<Verified<Notarization>>),
+    /// A proof of work that was verified off the actor.
+    AuxPowVerified {
+        /// The record with its proof, or the broken rule.
+        result: Result<Box<Verified<AuxPowRecord>>, AuxPowError>,
+        /// Who asked for it.
+        reply: Reply<Result<(), AuxPowError>>,
+    },
+    /// Nothing: something from outside did not verify and was counted.
+    Discarded,
+    /// A payload was built, or can't be now.
+    Built {
+        /// The request.
+        id: BuildId,
+        /// The payload.
+        result: Result<Box<Built>, Unavailable>,
+    },
+    /// A payload was executed, or can't be now.
+    Executed {
+        /// The request.
+        id: ExecutionId,
+        /// What the engine said.
+        outcome: ExecutionOutcome,
+    },
+    /// The signer signed, or refused.
+    Signed {
+        /// The request.
+        id: SignId,
+        /// The signature.
+        result: Result<SignatureBytes, SignRefusal>,
+    },
+    /// Writes are on disk, or the storage did not answer and they must be written again.
+    Written {
+        /// The batches of the write.
+        ids: Vec<BatchId>,
+        /// Whether storage confirmed them.
+        durable: bool,
+    },
+    /// Try the write in hand again.
+    RetryWrite,
+    /// The chain asked to be woken at about this time.
+    Tick,
+}
+
+impl Message for ChainMessage {
+    fn overflow(&self) -> Overflow {
+        match self {
+            Self::ImportBlock { .. }
+            | Self::ValidateBlock { .. }
+            | Self::ProcessAuxPow { .. }
+            | Self::AuxPowTemplate { .. } => Overflow::Reject,
+            Self::Approval(_) | Self::Notarization(_) => Overflow::DropOldest,
+            Self::GetChainStatus { .. }
+            | Self::BlockVerified { .. }
+            | Self::ApprovalVerified(_)
+            | Self::NotarizationVerified(_)
+            | Self::AuxPowVerified { .. }
+            | Self::Discarded
+            | Self::Built { .. }
+            | Self::Executed { .. }
+            | Self::Signed { .. }
+            | Self::Written { .. }
+            | Self::RetryWrite
+            | Self::Tick => Overflow::Wait,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::ImportBlock { .. } => "import",
+            Self::ValidateBlock { .. } => "validate",
+            Self::Approval(_) => "approval",
+            Self::Notarization(_) => "notarization",
+            Self::ProcessAuxPow { .. } => "process_auxpow",
+            Self::AuxPowTemplate { .. } => "auxpow_template",
+            Self::GetChainStatus { .. } => "status",
+            Self::BlockVerified { .. } => "block_verified",
+            Self::ApprovalVerified(_) => "approval_verified",
+            Self::NotarizationVerified(_) => "notarization_verified",
+            Self::AuxPowVerified { .. } => "auxpow_verified",
+            Self::Discarded => "discarded",
+            Self::Built { .. } => "built",
+            Self::Executed { .. } => "executed",
+            Self::Signed { .. } => "signed",
+            Self::Written { .. } => "written",
+            Self::RetryWrite => "retry_write",
+            Self::Tick => "tick",
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The chain actor: pumps the pure core. Inputs come as messages, effects go out as requests to the actors below it, and
+//! their answers come back as messages. It never waits for anybody while it holds a message.
+
+mod effects;
+mod message;
+mod signing;
+
+pub use message::ChainMessage;
+
+use super::execution::ExecutionMessage;
+use super::signer::SignerMessage;
+use super::storage::StorageMessage;
+use crate::clock::wall_now;
+use alys_actor::{Actor, Addr, AskError, Context, Reply, TimerId};
+use alys_chain::{
+    AuxPowError, BatchId, Chain, ChainBatch, ChainConfig, ChainEvent, ChainView, ImportOutcome, Input, InputError,
+    Message as Gossip, RestoreError, Verified, VerifyError,
+};
+use alys_engine::EngineError;
+use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
+use alys_store::StoreError;
+use signing::SigningGate;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// How long the engine may take for one request before it counts as unavailable.
+const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long until a write that storage did not confirm is tried again.
+const WRITE_RETRY: Duration = Duration::from_millis(200);
+
+/// Imports that can wait for their outcome at once; more are answered by `Rejected` inboxes upstream.
+const MAX_WAITING: usize = 4096;
+
+/// What the actor needs from the rest of the node.
+#[derive(Clone)]
+pub struct ChainPorts {
+    /// The database's writer.
+    pub storage: Addr<StorageMessage>,
+    /// The engine.
+    pub execution: Addr<ExecutionMessage>,
+    /// The key; none for an observer.
+    pub signer: Option<Addr<SignerMessage>>,
+    /// Where readers find the newest view.
+    pub view: Arc<watch::Sender<ChainView>>,
+    /// Where subscribers find what happened.
+    pub events: broadcast::Sender<ChainEvent>,
+    /// Where the network finds what to send.
+    pub gossip: broadcast::Sender<Gossip>,
+}
+
+/// Why the chain actor ends; its supervisor starts a new one from storage.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainActorError {
+    /// Storage or execution did not answer at the start.
+    #[error("{port} did not answer")]
+    Port {
+        /// Which.
+        port: &'static str,
+        /// How.
+        source: AskError,
+    },
+    /// The database can't be read.
+    #[error("the chain can't be loaded")]
+    Load(#[from] StoreError),
+    /// What the database holds is not a chain.
+    #[error("the stored chain does not restore")]
+    Restore(#[from] RestoreError),
+    /// The engine can't be asked where it stands.
+    #[error("the engine can't be reached")]
+    Engine(#[from] EngineError),
+    /// The engine runs another chain.
+    #[error("the engine runs chain {found}, expected {expected}")]
+    WrongEngine {
+        /// Chain id and genesis hash of the engine.
+        found: String,
+        /// Those of the spec.
+        expected: String,
+    },
+    /// The engine refuses a block that this node had executed before.
+    #[error("the engine does not take block {root} again: {reason}")]
+    Replay {
+        /// The block.
+        root: Root,
+        /// What the engine said.
+        reason: String,
+    },
+    /// The core refused an answer that it had asked for.
+    #[error("the chain refused an answer to its own request")]
+    Input(#[from] InputError),
+}
+
+/// The actor.
+pub struct ChainActor {
+    spec: Arc<ChainSpec>,
+    config: ChainConfig,
+    ports: ChainPorts,
+    /// Set by `started`.
+    chain: Option<Chain>,
+    gate: SigningGate,
+    imports: BTreeMap<Root, Vec<Reply<Result<ImportOutcome, VerifyError>>>>,
+    proofs: BTreeMap<Root, Vec<Reply<Result<(), AuxPowError>>>>,
+    /// Batches that wait for the write in hand; they go together in the next one.
+    unwritten: Vec<(BatchId, ChainBatch)>,
+    /// The write in hand.
+    writing: Vec<(BatchId, ChainBatch)>,
+    timer: Option<(UnixMillis, TimerId)>,
+}
+
+impl ChainActor {
+    /// An actor that goes on from what storage holds, or from genesis.
+    pub fn new(spec: Arc<ChainSpec>, config: ChainConfig, ports: ChainPorts) -> Self {
+        let gate = SigningGate::new(spec.max_clock_drift);
+        Self {
+            spec,
+            config,
+            ports,
+            chain: None,
+            gate,
+            imports: BTreeMap::new(),
+            proofs: BTreeMap::new(),
+            unwritten: Vec::new(),
+            writing: Vec::new(),
+            timer: None,
+        }
+    }
+
+    async fn load(&self) -> Result<Chain, ChainActorError> {
+        let restored = self
+            .ports
+            .storage
+            .ask(|reply| StorageMessage::Load { reply })
+            .await
+            .map_err(|source| ChainActorError::Port { port: "storage", source })??;
+        Ok(Chain::restore((*self.spec).clone(), self.config.clone(), *restored)?)
+    }
+
+    /// Compares the engine with the chain and gives it again what it has lost.
+    async fn bring_engine_up(&self, chain: &Chain) -> Result<(), ChainActorError> {
+        let port = |source| ChainActorError::Port { port: "execution", source };
+        let info = self.ports.execution.ask(|reply| ExecutionMessage::Info { reply }).await.map_err(port)??;
+        let evm = &self.spec.evm;
+        if info.chain_id != evm.chain_id || info.genesis_hash != evm.genesis_hash {
+            return Err(ChainActorError::WrongEngine {
+                found: format!("{} with genesis {}", info.chain_id, info.genesis_hash),
+                expected: format!("{} with genesis {}", evm.chain_id, evm.genesis_hash),
+            });
+        }
+        let update = chain.forkchoice();
+        if info.head != update.head {
+            tracing::info!(engine = info.head_number, chain = chain.view().head.height.0, "engine is brought to the head");
+            self.replay(chain, info.head_number).await?;
+        }
+        self.ports.execution.tell(ExecutionMessage::Forkchoice(update)).await.map_err(|_| port(AskError::Stopped))
+    }
+
+    async fn replay(&self, chain: &Chain, engine_height: u64) -> Result<(), ChainActorError> {
+        use alys_chain::ExecutionOutcome;
+        let port = |source| ChainActorError::Port { port: "execution", source };
+        let first = engine_height.min(chain.view().head.height.0).saturating_add(1);
+        for height in first..=chain.view().head.height.0 {
+            let block = self
+                .ports
+                .storage
+                .ask(|reply| StorageMessage::Block { height: alys_primitives::Height(height), reply })
+                .await
+                .map_err(|source| ChainActorError::Port { port: "storage", source })??;
+            let Some(block) = block else { continue };
+            let root = block.root();
+            let block = Arc::new(*block);
+            let outcome = self
+                .ports
+                .execution
+                .ask(|reply| ExecutionMessage::Execute { block, reply })
+                .await
+                .map_err(port)?;
+            match outcome {
+                ExecutionOutcome::Valid { .. } => {}
+                ExecutionOutcome::Invalid { reason } | ExecutionOutcome::Unavailable { reason } => {
+                    return Err(ChainActorError::Replay { root, reason });
+                }
+                ExecutionOutcome::Syncing => {
+                    return Err(ChainActorError::Replay { root, reason: "syncing".to_owned() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds the core and carries out what it asks for.
+    async fn feed(&mut self, input: Input, ctx: &mut Context<ChainMessage>) -> Result<(), InputError> {
+        let Some(chain) = self.chain.as_mut() else { return Ok(()) };
+        let result = chain.handle(wall_now(), input);
+        self.pump(ctx).await;
+        result
+    }
+
+    /// An answer of this node's own making that the core refuses is a bug here: start over from storage.
+    async fn feed_answer(&mut self, input: Input, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
+        Ok(self.feed(input, ctx).await?)
+    }
+
+    fn verify_block(
+        &self,
+        block: SignedBlock,
+        reply: Option<Reply<Result<ImportOutcome, VerifyError>>>,
+        ctx: &mut Context<ChainMessage>,
+    ) {
+        let Some(chain) = &self.chain else { return };
+        let verifier = chain.verifier();
+        ctx.spawn_blocking("verify-block", move || ChainMessage::BlockVerified {
+            result: verifier.block(block).map(Box::new),
+            reply,
+        });
+    }
+
+    async fn import(
+        &mut self,
+        block: Verified<SignedBlock>,
+        reply: Option<Reply<Result<ImportOutcome, VerifyError>>>,
+        ctx: &mut Context<ChainMessage>,
+    ) {
+        if let Some(reply) = reply
+            && self.imports.len() < MAX_WAITING
+        {
+            self.imports.entry(block.root()).or_default().push(reply);
+        }
+        if let Err(error) = self.feed(Input::Block(block), ctx).await {
+            tracing::debug!(%error, "block not taken");
+        }
+    }
+}
+
+impl Actor for ChainActor {
+    type Message = ChainMessage;
+    type Error = ChainActorError;
+
+    async fn started(&mut self, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
+        let chain = self.load().await?;
+        self.bring_engine_up(&chain).await?;
+        tracing::info!(
+            head = chain.view().head.height.0,
+            finalized = chain.view().finalized.height.0,
+            state_root = %chain.state_root(),
+            "chain loaded"
+        );
+        self.chain = Some(chain);
+        self.pump(ctx).await;
+        Ok(())
+    }
+
+    async fn handle(&mut self, message: ChainMessage, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
+        match message {
+            ChainMessage::ImportBlock { block, reply } => self.verify_block(*block, Some(reply), ctx),
+            ChainMessage::ValidateBlock { block, reply } => {
+                if let Some(chain) = &self.chain {
+                    let verifier = chain.verifier();
+                    ctx.spawn_blocking("validate-block", move || {
+                        reply.send(verifier.block(*block).map(|_| ()));
+                        ChainMessage::Discarded
+                    });
+                }
+            }
+            ChainMessage::Approval(approval) => {
+                if let Some(chain) = &self.chain {
+                    let verifier = chain.verifier();
+                    ctx.spawn_blocking("verify-approval", move || match verifier.approval(*approval) {
+                        Ok(approval) => ChainMessage::ApprovalVerified(Box::new(approval)),
+                        Err(error) => discard("approval", &error),
+                    });
+                }
+            }
+            ChainMessage::Notarization(notarization) => {
+                if let Some(chain) = &self.chain {
+                    let verifier = chain.verifier();
+                    ctx.spawn_blocking("verify-notarization", move || match verifier.notarization(*notarization) {
+                        Ok(notarization) => ChainMessage::NotarizationVerified(Box::new(notarization)),
+                        Err(error) => discard("notarization", &error),
+                    });
+                }
+            }
+            ChainMessage::ProcessAuxPow { record, reply } => {
+                if let Some(chain) = &self.chain {
+                    let verifier = chain.verifier();
+                    ctx.spawn_blocking("verify-auxpow", move || ChainMessage::AuxPowVerified {
+                        result: verifier.auxpow(*record).map(Box::new),
+                        reply,
+                    });
+                }
+            }
+            ChainMessage::AuxPowTemplate { payout, reply } => {
+                if let Some(chain) = &self.chain {
+                    reply.send(chain.auxpow_template(payout, wall_now()));
+                }
+            }
+            ChainMessage::GetChainStatus { reply } => {
+                if let Some(chain) = &self.chain {
+                    reply.send(chain.view());
+                }
+            }
+            ChainMessage::BlockVerified { result: Ok(block), reply } => self.import(*block, reply, ctx).await,
+            ChainMessage::BlockVerified { result: Err(error), reply } => {
+                metrics::counter!("alys_chain_rejected_total", "kind" => "block").increment(1);
+                tracing::debug!(%error, "block did not verify");
+                if let Some(reply) = reply {
+                    reply.send(Err(error));
+                }
+            }
+            ChainMessage::ApprovalVerified(approval) => {
+                if let Err(error) = self.feed(Input::Approval(*approval), ctx).await {
+                    tracing::debug!(%error, "approval not taken");
+                }
+            }
+            ChainMessage::NotarizationVerified(notarization) => {
+                if let Err(error) = self.feed(Input::Notarization(*notarization), ctx).await {
+                    tracing::debug!(%error, "notarization not taken");
+                }
+            }
+            ChainMessage::AuxPowVerified { result: Ok(record), reply } => {
+                self.proofs.entry(record.bundle.tree_hash_root()).or_default().push(reply);
+                if let Err(error) = self.feed(Input::AuxPow(*record), ctx).await {
+                    tracing::debug!(%error, "AuxPoW not taken");
+                }
+            }
+            ChainMessage::AuxPowVerified { result: Err(error), reply } => reply.send(Err(error)),
+            ChainMessage::Discarded => {}
+            ChainMessage::Built { id, result } => {
+                self.feed_answer(Input::Built { id, result: result.map(|built| *built) }, ctx).await?;
+            }
+            ChainMessage::Executed { id, outcome } => {
+                self.feed_answer(Input::Executed { id, outcome }, ctx).await?;
+            }
+            ChainMessage::Signed { id, result } => self.feed_answer(Input::Signed { id, result }, ctx).await?,
+            ChainMessage::Written { ids, durable: true } => {
+                self.writing.clear();
+                for id in ids {
+                    self.feed_answer(Input::Durable { id }, ctx).await?;
+                }
+            }
+            ChainMessage::Written { ids, durable: false } => {
+                tracing::warn!(batches = ids.len(), "storage did not confirm a write; it is repeated");
+                ctx.after(WRITE_RETRY, ChainMessage::RetryWrite);
+            }
+            ChainMessage::RetryWrite => self.write(ctx).await,
+            ChainMessage::Tick => {
+                self.timer = None;
+                if let Err(error) = self.feed(Input::Tick, ctx).await {
+                    tracing::debug!(%error, "tick not taken");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn discard(kind: &'static str, error: &VerifyError) -> ChainMessage {
+    metrics::counter!("alys_chain_rejected_total", "kind" => kind).increment(1);
+    tracing::debug!(kind, %error, "did not verify");
+    ChainMessage::Discarded
+}

@@ -1,0 +1,147 @@
+//! The execution actor: the one place from which the engine is driven, in order.
+
+use alys_actor::{Actor, Context, Message, Reply};
+use alys_chain::{Built, ExecutionOutcome, ForkchoiceUpdate, PayloadAttributes, Unavailable};
+use alys_engine::{
+    Attributes, EngineError, EngineInfo, ExecutionEngine, ForkchoiceState, NewPayload, PayloadStatus,
+};
+use alys_primitives::{B256, SignedBlock};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// Requests to the engine.
+#[derive(Debug)]
+pub enum ExecutionMessage {
+    /// Who the engine is and where it stands.
+    Info {
+        /// Its answer.
+        reply: Reply<Result<EngineInfo, EngineError>>,
+    },
+    /// Builds a payload on a notarized block.
+    Build {
+        /// Hash of the parent EVM block.
+        parent: B256,
+        /// What the payload must contain.
+        attributes: Box<PayloadAttributes>,
+        /// The payload.
+        reply: Reply<Result<Box<Built>, Unavailable>>,
+    },
+    /// Executes a block's payload.
+    Execute {
+        /// The block.
+        block: Arc<SignedBlock>,
+        /// What the engine says of it.
+        reply: Reply<ExecutionOutcome>,
+    },
+    /// Moves head, safe and finalized.
+    Forkchoice(ForkchoiceUpdate),
+}
+
+impl Message for ExecutionMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Info { .. } => "info",
+            Self::Build { .. } => "build",
+            Self::Execute { .. } => "execute",
+            Self::Forkchoice(_) => "forkchoice",
+        }
+    }
+}
+
+/// Drives an engine.
+pub struct ExecutionActor<E> {
+    engine: E,
+    forkchoice: ForkchoiceState,
+}
+
+impl<E: ExecutionEngine> ExecutionActor<E> {
+    /// An actor that drives `engine`, whose genesis block has the hash `genesis`.
+    pub fn new(engine: E, genesis: B256) -> Self {
+        Self { engine, forkchoice: ForkchoiceState { head: genesis, safe: genesis, finalized: genesis } }
+    }
+
+    async fn build(&mut self, parent: B256, attributes: PayloadAttributes) -> Result<Box<Built>, Unavailable> {
+        let unavailable = |reason: String| Unavailable { reason };
+        let attributes = Attributes {
+            timestamp: attributes.timestamp,
+            prev_randao: attributes.prev_randao,
+            fee_recipient: attributes.fee_recipient,
+            withdrawals: attributes.withdrawals,
+            parent_beacon_block_root: attributes.parent_beacon_block_root,
+        };
+        let state = ForkchoiceState { head: parent, ..self.forkchoice };
+        let outcome = self
+            .engine
+            .forkchoice_updated(state, Some(attributes))
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        let id = outcome
+            .payload_id
+            .ok_or_else(|| unavailable(format!("no payload on {parent}: {}", describe(&outcome.status))))?;
+        let built = self.engine.get_payload(id).await.map_err(|error| unavailable(error.to_string()))?;
+        Ok(Box::new(Built { payload: built.payload, requests: built.execution_requests }))
+    }
+
+    async fn execute(&mut self, block: &SignedBlock) -> ExecutionOutcome {
+        let payload = NewPayload {
+            payload: block.payload.clone(),
+            parent_beacon_block_root: block.header.parent_root,
+            execution_requests: block.body.execution_requests.clone(),
+        };
+        let hash = block.payload.block_hash;
+        match self.engine.new_payload(payload).await {
+            Ok(PayloadStatus::Valid) => match self.engine.block_fees(hash).await {
+                Ok(fees) => ExecutionOutcome::Valid { fees: fees.total },
+                Err(error) => ExecutionOutcome::Unavailable { reason: error.to_string() },
+            },
+            Ok(PayloadStatus::Invalid { reason, .. }) => ExecutionOutcome::Invalid { reason },
+            Ok(PayloadStatus::Syncing | PayloadStatus::Accepted) => ExecutionOutcome::Syncing,
+            Err(error) => ExecutionOutcome::Unavailable { reason: error.to_string() },
+        }
+    }
+
+    async fn forkchoice(&mut self, update: ForkchoiceUpdate) {
+        self.forkchoice = ForkchoiceState { head: update.head, safe: update.safe, finalized: update.finalized };
+        match self.engine.forkchoice_updated(self.forkchoice, None).await {
+            Ok(outcome) if outcome.status == PayloadStatus::Valid => {}
+            Ok(outcome) => {
+                tracing::warn!(head = %update.head, status = describe(&outcome.status), "engine did not follow the head");
+            }
+            Err(error) => tracing::warn!(head = %update.head, %error, "engine did not take the fork choice"),
+        }
+    }
+}
+
+fn describe(status: &PayloadStatus) -> String {
+    match status {
+        PayloadStatus::Valid => "valid".to_owned(),
+        PayloadStatus::Invalid { reason, .. } => format!("invalid: {reason}"),
+        PayloadStatus::Syncing => "syncing".to_owned(),
+        PayloadStatus::Accepted => "accepted".to_owned(),
+    }
+}
+
+impl<E: ExecutionEngine> Actor for ExecutionActor<E> {
+    type Message = ExecutionMessage;
+    type Error = Infallible;
+
+    async fn handle(
+        &mut self,
+        message: ExecutionMessage,
+        _: &mut Context<ExecutionMessage>,
+    ) -> Result<(), Infallible> {
+        match message {
+            ExecutionMessage::Info { reply } => reply.send(self.engine.info().await),
+            ExecutionMessage::Build { parent, attributes, reply } => {
+                let built = self.build(parent, *attributes).await;
+                reply.send(built);
+            }
+            ExecutionMessage::Execute { block, reply } => {
+                let outcome = self.execute(&block).await;
+                reply.send(outcome);
+            }
+            ExecutionMessage::Forkchoice(update) => self.forkchoice(update).await,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! The gateway: JSON-RPC and the operator's listener.
+
+use crate::config::Config;
+use crate::gateway::{
+    AlysRpc, Gateway, GatewayError, MiningRpc, Ops, Readiness, alys_module, mining_module, serve_ops,
+};
+use alys_actor::{Actor, Context, Message, NodeSnapshot, Overflow, Phase};
+use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::server::Methods;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often readiness and gauges are brought up to date.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The gateway's only message.
+#[derive(Debug)]
+pub enum GatewayMessage {
+    /// Look at the tree again.
+    Refresh,
+}
+
+impl Message for GatewayMessage {
+    fn overflow(&self) -> Overflow {
+        Overflow::Coalesce
+    }
+
+    fn key(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// Where the servers listen, once they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// JSON-RPC, HTTP and WebSocket.
+    pub rpc: SocketAddr,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+}
+
+/// What the gateway serves from.
+#[derive(Clone)]
+pub struct GatewayPorts {
+    /// The node's configuration.
+    pub config: Arc<Config>,
+    /// `eth_*` and its kin.
+    pub eth: (),
+    /// The chain's own calls; the supervision tree is filled in when the gateway starts.
+    pub alys: AlysRpc,
+    /// The merged-mining calls.
+    pub mining: MiningRpc,
+    /// Renders the metrics.
+    pub metrics: Option<PrometheusHandle>,
+    /// Told where the servers listen.
+    pub listening: Arc<watch::Sender<Option<Listening>>>,
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayActorError {
+    /// JSON-RPC can't be served.
+    #[error("JSON-RPC can't be served")]
+    Rpc(#[from] GatewayError),
+    /// The operator's listener can't be served.
+    #[error("metrics can't be served on {address}")]
+    Ops {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Two modules define one method.
+    #[error("two modules define one method")]
+    Methods(#[from] RegisterMethodError),
+}
+
+/// The actor.
+pub struct GatewayActor {
+    ports: GatewayPorts,
+    server: Option<Gateway>,
+    readiness: watch::Sender<Readiness>,
+}
+
+impl GatewayActor {
+    /// A gateway that serves from `ports`.
+    pub fn new(ports: GatewayPorts) -> Self {
+        let (readiness, _) = watch::channel(Readiness { missing: vec!["starting".to_owned()] });
+        Self { ports, server: None, readiness }
+    }
+
+    fn methods(&self, ctx: &Context<GatewayMessage>) -> Result<Methods, RegisterMethodError> {
+        let mut methods = Methods::new();
+        let mut alys = self.ports.alys.clone();
+        alys.system = Some(ctx.system().clone());
+        methods.merge(alys_module(alys)?)?;
+        if self.ports.config.rpc.mining {
+            methods.merge(mining_module(self.ports.mining.clone())?)?;
+        }
+        Ok(methods)
+    }
+
+    fn refresh(&self, ctx: &Context<GatewayMessage>) {
+        let tree = ctx.system().tree();
+        let mut missing = Vec::new();
+        visit(&tree.root, &mut |node| {
+            let depth = f64::from(u32::try_from(node.inbox_depth).unwrap_or(u32::MAX));
+            metrics::gauge!("alys_actor_inbox_depth", "actor" => node.path.clone()).set(depth);
+            if node.children.is_empty() && node.state != Phase::Running && !is_optional(&node.path) {
+                missing.push(node.path.clone());
+            }
+        });
+        let view = self.ports.alys.view.borrow();
+        if view.genesis_root.is_zero() {
+            missing.push("chain state".to_owned());
+        }
+        drop(view);
+        self.readiness.send_if_modified(|current| {
+            let next = Readiness { missing };
+            let changed = *current != next;
+            *current = next;
+            changed
+        });
+        if let Some(metrics) = &self.ports.metrics {
+            metrics.run_upkeep();
+        }
+    }
+}
+
+/// A node without its dev miner still serves; the gateway itself answers, so it runs.
+fn is_optional(path: &str) -> bool {
+    path.ends_with("/miner") || path.ends_with("/gateway")
+}
+
+fn visit(node: &NodeSnapshot, see: &mut impl FnMut(&NodeSnapshot)) {
+    see(node);
+    for child in &node.children {
+        visit(child, see);
+    }
+}
+
+impl Actor for GatewayActor {
+    type Message = GatewayMessage;
+    type Error = GatewayActorError;
+
+    async fn started(&mut self, ctx: &mut Context<GatewayMessage>) -> Result<(), GatewayActorError> {
+        let server = Gateway::start(&self.ports.config.rpc, self.methods(ctx)?).await?;
+        let address = self.ports.config.metrics.listen;
+        let ops = Ops { metrics: self.ports.metrics.clone(), readiness: self.readiness.subscribe() };
+        let (metrics, work) = serve_ops(address, ops, ctx.token())
+            .await
+            .map_err(|source| GatewayActorError::Ops { address, source })?;
+        ctx.run("ops", work);
+        let listening = Listening { rpc: server.address(), metrics };
+        self.server = Some(server);
+        self.ports.listening.send_replace(Some(listening));
+        self.refresh(ctx);
+        ctx.every(PERIOD, || GatewayMessage::Refresh);
+        Ok(())
+    }
+
+    async fn handle(
+        &mut self,
+        message: GatewayMessage,
+        ctx: &mut Context<GatewayMessage>,
+    ) -> Result<(), GatewayActorError> {
+        match message {
+            GatewayMessage::Refresh => self.refresh(ctx),
+        }
+        Ok(())
+    }
+
+    async fn stopped(&mut self, _: &mut Context<GatewayMessage>) {
+        self.ports.listening.send_replace(None);
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+    }
+}

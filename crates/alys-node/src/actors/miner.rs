@@ -1,0 +1,100 @@
+//! The dev chain's miner as an actor: a round every few seconds, and a Bitcoin block when there is no work.
+
+use super::gateway::Listening;
+use crate::miner::{Miner, MinerError, Round, anyone_can_spend};
+use crate::rpc_client::{RpcClient, RpcClientError};
+use alys_actor::{Actor, Context, Message, Overflow};
+use alys_bitcoin::BitcoinPort;
+use alys_primitives::Address;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a call to the node may take.
+const RPC_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The miner's only message.
+#[derive(Debug)]
+pub enum MinerMessage {
+    /// Mine a round.
+    Mine,
+}
+
+impl Message for MinerMessage {
+    fn overflow(&self) -> Overflow {
+        Overflow::Coalesce
+    }
+
+    fn key(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Mine => "mine",
+        }
+    }
+}
+
+/// Mines through the node's own JSON-RPC.
+pub struct MinerActor<B> {
+    bitcoin: B,
+    payout: Address,
+    period: Duration,
+    listening: watch::Receiver<Option<Listening>>,
+    miner: Option<Miner<B>>,
+}
+
+impl<B: BitcoinPort + Clone> MinerActor<B> {
+    /// A miner that waits for the gateway, then mines every `period`.
+    pub fn new(
+        bitcoin: B,
+        payout: Address,
+        period: Duration,
+        listening: watch::Receiver<Option<Listening>>,
+    ) -> Self {
+        Self { bitcoin, payout, period, listening, miner: None }
+    }
+
+    async fn round(&mut self) -> Result<(), MinerError> {
+        let miner = match &mut self.miner {
+            Some(miner) => miner,
+            None => {
+                let Some(listening) = *self.listening.borrow() else { return Ok(()) };
+                let rpc = RpcClient::new(&format!("http://{}", listening.rpc), RPC_DEADLINE)?;
+                self.miner.insert(Miner::new(rpc, self.bitcoin.clone(), self.payout, anyone_can_spend()))
+            }
+        };
+        match miner.round().await {
+            Ok(Round::Mined { hash }) => {
+                tracing::debug!(hash, "bundle mined");
+                Ok(())
+            }
+            Ok(Round::NothingNew) => miner.bitcoin_block().await,
+            // Merged mining has no work before the first block.
+            Err(MinerError::Rpc(RpcClientError::Refused { code: -1, .. })) => miner.bitcoin_block().await,
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<B: BitcoinPort + Clone> Actor for MinerActor<B> {
+    type Message = MinerMessage;
+    type Error = MinerError;
+
+    async fn started(&mut self, ctx: &mut Context<MinerMessage>) -> Result<(), MinerError> {
+        ctx.every(self.period, || MinerMessage::Mine);
+        Ok(())
+    }
+
+    async fn handle(&mut self, message: MinerMessage, _: &mut Context<MinerMessage>) -> Result<(), MinerError> {
+        match message {
+            MinerMessage::Mine => {
+                if let Err(error) = self.round().await {
+                    let source = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, source, "mining round failed");
+                }
+            }
+        }
+        Ok(())
+    }
+}

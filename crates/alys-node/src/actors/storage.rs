@@ -1,0 +1,105 @@
+//! The storage actor: the only writer of the chain's database.
+
+use super::Fatal;
+use alys_actor::{Actor, Context, Message, Reply};
+use alys_chain::{ChainBatch, Restored};
+use alys_primitives::{Height, SignedBlock};
+use alys_store::{Database, StoreError};
+
+/// Requests to the database's writer.
+#[derive(Debug)]
+pub enum StorageMessage {
+    /// Writes batches in order, all with one sync; answered when they are on disk.
+    Apply {
+        /// The batches.
+        batches: Vec<ChainBatch>,
+        /// Their fate: all or none.
+        reply: Reply<Result<(), StoreError>>,
+    },
+    /// A block of the head's chain.
+    Block {
+        /// Its height.
+        height: Height,
+        /// It, if there is one.
+        reply: Reply<Result<Option<Box<SignedBlock>>, StoreError>>,
+    },
+    /// Everything the chain needs to go on where it stopped.
+    Load {
+        /// It.
+        reply: Reply<Result<Box<Restored>, StoreError>>,
+    },
+}
+
+impl Message for StorageMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::Load { .. } => "load",
+            Self::Block { .. } => "block",
+        }
+    }
+}
+
+/// Why the storage actor ends.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageActorError {
+    /// The writer went with an earlier incarnation.
+    #[error("the database's writer is gone")]
+    Spent,
+}
+
+/// Owns the right to write.
+pub struct StorageActor {
+    database: Option<Database>,
+    fatal: Fatal,
+}
+
+impl StorageActor {
+    /// An actor that writes to `database`, if it was given one, and stops the node through `fatal` when a write can't be
+    /// trusted any more.
+    pub fn new(database: Option<Database>, fatal: Fatal) -> Self {
+        Self { database, fatal }
+    }
+
+    fn judge<T>(fatal: &Fatal, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result
+            && error.is_fatal()
+        {
+            // What an unsuccessful sync left on disk is unknown; only a fresh start reads it for certain.
+            fatal.raise(format!("chain database: {error}"));
+        }
+        result
+    }
+}
+
+impl Actor for StorageActor {
+    type Message = StorageMessage;
+    type Error = StorageActorError;
+
+    async fn handle(
+        &mut self,
+        message: StorageMessage,
+        _: &mut Context<StorageMessage>,
+    ) -> Result<(), StorageActorError> {
+        let database = self.database.as_mut().ok_or(StorageActorError::Spent)?;
+        match message {
+            StorageMessage::Apply { batches, reply } => {
+                let started = tokio::time::Instant::now();
+                let result = database.apply_many(&batches);
+                metrics::histogram!("alys_storage_write_seconds").record(started.elapsed().as_secs_f64());
+                let result = Self::judge(&self.fatal, result);
+                reply.send(result);
+            }
+            StorageMessage::Block { height, reply } => {
+                let read = database.reader().block_at(height).map(|found| found.map(|found| Box::new(found.block)));
+                let result = Self::judge(&self.fatal, read);
+                reply.send(result);
+            }
+            StorageMessage::Load { reply } => {
+                let result = Self::judge(&self.fatal, database.load().map(Box::new));
+                reply.send(result);
+            }
+        }
+        Ok(())
+    }
+}

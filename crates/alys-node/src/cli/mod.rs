@@ -1,0 +1,91 @@
+//! The command line.
+
+mod auxpow;
+mod config;
+mod dev;
+mod failure;
+mod init;
+mod keys;
+mod run;
+mod status;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The largest file that a command reads whole.
+const MAX_INPUT: u64 = 4 * 1024 * 1024;
+
+#[derive(Parser)]
+#[command(name = "alys-node", version, about = "A node of an Alys chain: a Bitcoin sidechain finalized by merged mining")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One-member chain with an embedded EVM, an embedded regtest Bitcoin and a merged miner.
+    Dev(dev::DevArguments),
+    /// Writes chain spec, genesis, configuration and keys of a chain.
+    Init(init::InitArguments),
+    /// The daemon.
+    Run(run::RunArguments),
+    /// Head, safe, finalized, federation and the actors' health of a running node.
+    Status(status::StatusArguments),
+    /// Checks or prints a Namecoin-layout AuxPoW offline.
+    #[command(subcommand)]
+    Auxpow(auxpow::AuxPowCommand),
+    /// Keystores of federation members.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Checks or prints the effective configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no failures; everything else is wrong usage.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Dev(arguments) => dev::dev(arguments),
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Auxpow(command) => auxpow::auxpow(command),
+        Command::Keys(command) => keys::keys(command),
+        Command::Config(command) => config::config(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Reads a file, or standard input for `-`, refusing more than [`MAX_INPUT`] bytes.
+fn read_input(path: &Path) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let name = path.display();
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(MAX_INPUT + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_string(&mut text))
+    };
+    match read {
+        Ok(bytes) if u64::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_INPUT) => Ok(text),
+        Ok(_) => Err(Failure::work(format!("{name} has more than {MAX_INPUT} bytes"))),
+        Err(error) => Err(Failure::work(error).help(format!("while reading {name}"))),
+    }
+}

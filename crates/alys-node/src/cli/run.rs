@@ -1,0 +1,111 @@
+//! `alys-node run`, and what it shares with `dev`.
+
+use super::config::ConfigArguments;
+use super::failure::{Failure, Outcome};
+use crate::chain_files::ChainFiles;
+use crate::config::{Config, LogFormat};
+use crate::key_files::unlock;
+use crate::node::{Node, NodeBuilder, Validator};
+use clap::Args;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Worker threads: the node waits for disks and peers far more than it computes.
+const WORKERS: usize = 2;
+
+/// Name of the signing record in the data folder.
+pub(super) const SIGNING_RECORD: &str = "signing-record";
+
+/// Histogram bounds in seconds, from 100 µs to 10 s.
+const BUCKETS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+#[derive(Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+pub(super) fn run(arguments: RunArguments) -> Outcome {
+    let config = arguments.config.load()?.config;
+    start_logging(&config.node.log, config.node.log_format)?;
+    let files = ChainFiles::read(&config.node.chain_spec, &config.node.genesis).map_err(Failure::usage)?;
+    let validator = load_validator(&config)?;
+    let metrics = start_metrics()?;
+    runtime()?.block_on(async move {
+        let mut builder = NodeBuilder::new(config, files).metrics(metrics);
+        if let Some(validator) = validator {
+            builder = builder.validator(validator);
+        }
+        let node = builder.start().await.map_err(Failure::work)?;
+        tracing::info!(listening = ?*node.listening.borrow(), "running");
+        until_stopped(node).await
+    })
+}
+
+/// The member's key and record, if the configuration names a keystore.
+pub(super) fn load_validator(config: &Config) -> Result<Option<Validator>, Failure> {
+    let (keystore, password) = match (&config.validator.keystore, &config.validator.password_file) {
+        (None, _) => return Ok(None),
+        (Some(keystore), Some(password)) => (keystore, password),
+        (Some(_), None) => {
+            return Err(Failure::usage("`validator.keystore` is set, `validator.password_file` is not")
+                .help("a file whose first line is the password"));
+        }
+    };
+    let key = unlock(keystore, password).map_err(Failure::work)?;
+    Ok(Some(Validator { key, record: config.node.data_dir.join(SIGNING_RECORD) }))
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("alys")
+        .enable_all()
+        .build()
+        .map_err(Failure::work)
+}
+
+pub(super) fn start_metrics() -> Result<PrometheusHandle, Failure> {
+    PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)
+        .map_err(Failure::work)?
+        .install_recorder()
+        .map_err(Failure::work)
+}
+
+pub(super) fn start_logging(filter: &str, format: LogFormat) -> Outcome {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(error).help(format!("`node.log` is `{filter}`; try info or alys_node=debug")))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
+    started.map_err(Failure::work)
+}
+
+/// Runs until a signal asks for the end or the node can't go on, then stops in order.
+pub(super) async fn until_stopped(node: Node) -> Outcome {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::work)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::work)?;
+    let ended = tokio::select! {
+        biased;
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = node.ended() => Some(ended),
+    };
+    tracing::info!("stopping");
+    let report = node.shutdown().await;
+    tracing::info!(?report, "stopped");
+    match ended {
+        None => Ok(()),
+        Some(ended) => Err(Failure::work(format!("the node stopped by itself: {ended}"))),
+    }
+}
+
+/// Whether a folder holds a chain that `init` finished writing.
+pub(super) fn holds_chain(folder: &Path) -> bool {
+    folder.join("chain.json").exists()
+}

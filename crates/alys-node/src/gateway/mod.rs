@@ -1,0 +1,15 @@
+//! JSON-RPC over HTTP and WebSocket, and the operator's listener.
+//!
+//! Reads are answered from published views and storage; only requests that change something go to an actor.
+
+mod alys;
+mod describe;
+mod mining;
+mod ops;
+mod server;
+mod wire;
+
+pub use alys::{AlysRpc, alys_module};
+pub use mining::{MiningRpc, mining_module};
+pub use ops::{Ops, Readiness, serve as serve_ops};
+pub use server::{Gateway, GatewayConfig, GatewayError};

@@ -1,0 +1,188 @@
+//! What stands between a socket and the JSON-RPC server: origin check, body limit, and the dialects of older clients.
+//!
+//! Mining software speaks JSON-RPC 1.0 as Bitcoin Core does: no `jsonrpc` member, any content type, and answers that
+//! carry both `result` and `error`. The server behind this layer speaks 2.0 only, so requests are completed here and
+//! the answers to 1.0 requests get the missing `null`.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use serde_json::{Map, Value, json};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{BoxError, Layer, Service};
+
+/// Limits and permissions of one listener.
+#[derive(Clone, Debug)]
+pub struct WirePolicy {
+    /// The largest request body in bytes.
+    pub max_body: usize,
+    /// Origins (scheme://host[:port], or a scheme ending in `://*`) whose pages may call. Requests without an `Origin`
+    /// header do not come from a web page and are not concerned.
+    pub origins: Vec<String>,
+}
+
+impl WirePolicy {
+    fn allows_origin(&self, origin: &str) -> bool {
+        self.origins.iter().any(|allowed| match allowed.strip_suffix('*') {
+            Some(prefix) => origin.starts_with(prefix),
+            None => origin == allowed,
+        })
+    }
+}
+
+/// Makes [`Wire`] services.
+#[derive(Clone, Debug)]
+pub struct WireLayer(Arc<WirePolicy>);
+
+impl WireLayer {
+    /// A layer with this policy.
+    pub fn new(policy: WirePolicy) -> Self {
+        Self(Arc::new(policy))
+    }
+}
+
+impl<S> Layer<S> for WireLayer {
+    type Service = Wire<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Wire { inner, policy: self.0.clone() }
+    }
+}
+
+/// The service of a [`WireLayer`].
+#[derive(Clone, Debug)]
+pub struct Wire<S> {
+    inner: S,
+    policy: Arc<WirePolicy>,
+}
+
+impl<S> Service<HttpRequest> for Wire<S>
+where
+    S: Service<HttpRequest, Response = HttpResponse, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = HttpResponse;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: HttpRequest) -> Self::Future {
+        let mut inner = self.inner.clone();
+        let policy = self.policy.clone();
+        Box::pin(async move {
+            let origin = match request.headers().get(header::ORIGIN) {
+                None => None,
+                Some(origin) if origin.to_str().is_ok_and(|text| policy.allows_origin(text)) => Some(origin.clone()),
+                Some(origin) => {
+                    tracing::debug!(?origin, "request of a foreign origin refused");
+                    return Ok(refusal(StatusCode::FORBIDDEN, -32600, "origin not allowed: see rpc.origins"));
+                }
+            };
+            let mut response = if *request.method() == Method::OPTIONS && origin.is_some() {
+                HttpResponse::new(HttpBody::empty())
+            } else if *request.method() == Method::POST {
+                answer_post(&mut inner, &policy, request).await?
+            } else {
+                inner.call(request).await?
+            };
+            if let Some(origin) = origin {
+                permit(response.headers_mut(), origin);
+            }
+            Ok(response)
+        })
+    }
+}
+
+fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+}
+
+async fn answer_post<S>(inner: &mut S, policy: &WirePolicy, request: HttpRequest) -> Result<HttpResponse, BoxError>
+where
+    S: Service<HttpRequest, Response = HttpResponse, Error = BoxError>,
+{
+    let (mut parts, body) = request.into_parts();
+    let bytes = match Limited::new(body, policy.max_body).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            let message = format!("request body over the limit of {} bytes", policy.max_body);
+            return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, -32600, &message));
+        }
+        Err(error) => {
+            tracing::debug!(%error, "request body broke off");
+            return Ok(refusal(StatusCode::BAD_REQUEST, -32700, "request body broke off"));
+        }
+    };
+    let mut document: Value = match serde_json::from_slice(&bytes) {
+        Ok(document) => document,
+        Err(error) => return Ok(refusal(StatusCode::OK, -32700, &format!("parse error: {error}"))),
+    };
+    let legacy = complete(&mut document);
+    let body = if legacy { serde_json::to_vec(&document)? } else { bytes.to_vec() };
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let response = inner.call(HttpRequest::from_parts(parts, HttpBody::from(body))).await?;
+    if legacy { as_version_one(response).await } else { Ok(response) }
+}
+
+/// Adds what a 1.0 request lacks; tells whether anything was missing.
+fn complete(document: &mut Value) -> bool {
+    let complete_one = |call: &mut Map<String, Value>| {
+        let version_one = call.get("jsonrpc").is_none_or(|version| version == "1.0" || version == "1.1");
+        if version_one && call.contains_key("method") {
+            call.insert("jsonrpc".to_owned(), json!("2.0"));
+            call.entry("id").or_insert(Value::Null);
+        }
+        version_one
+    };
+    match document {
+        Value::Object(call) => complete_one(call),
+        Value::Array(calls) => {
+            let mut any = false;
+            for call in calls.iter_mut().filter_map(Value::as_object_mut) {
+                any |= complete_one(call);
+            }
+            any
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// Puts `"error": null` beside a result and `"result": null` beside an error.
+async fn as_version_one(response: HttpResponse) -> Result<HttpResponse, BoxError> {
+    let (mut parts, body) = response.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    let Ok(mut document) = serde_json::from_slice::<Value>(&bytes) else {
+        return Ok(HttpResponse::from_parts(parts, HttpBody::from(bytes.to_vec())));
+    };
+    let finish = |answer: &mut Map<String, Value>| {
+        answer.entry("result").or_insert(Value::Null);
+        answer.entry("error").or_insert(Value::Null);
+    };
+    match &mut document {
+        Value::Object(answer) => finish(answer),
+        Value::Array(answers) => answers.iter_mut().filter_map(Value::as_object_mut).for_each(finish),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    let body = serde_json::to_vec(&document)?;
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Ok(HttpResponse::from_parts(parts, HttpBody::from(body)))
+}
+
+fn refusal(status: StatusCode, code: i64, message: &str) -> HttpResponse {
+    let document = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message } });
+    let mut response = HttpResponse::new(HttpBody::from(document.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    response
+}

@@ -1,0 +1,418 @@
+//! Building, running and stopping a node.
+
+use crate::actors::{Fatal, HandOver};
+use crate::actors::chain::{ChainActor, ChainMessage, ChainPorts};
+use crate::actors::execution::ExecutionActor;
+use crate::actors::gateway::{GatewayActor, GatewayPorts, Listening};
+use crate::actors::miner::MinerActor;
+use crate::actors::mining::{MiningActor, MiningMessage};
+use crate::actors::service::{ServiceActor, ServiceEnd, service};
+use crate::actors::signer::SignerActor;
+use crate::actors::storage::StorageActor;
+use crate::chain_files::ChainFiles;
+use crate::config::Config;
+use crate::gateway::{AlysRpc, MiningRpc};
+use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
+use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
+use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
+use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
+use alys_evm::pool::{PoolConfig, PoolHandle, PoolTask, RocksJournal};
+use alys_evm::{EvmReader, Executor, ExecutorConfig, ExecutorThread, NoTransactions, spawn};
+use alys_primitives::{Address, ChainSpec};
+use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
+use alys_store::{Database, Reader, StoreConfig};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// Events and gossip messages that a subscriber may lag behind before it misses some.
+const EVENTS: usize = 1024;
+
+/// How far back the newest own block is looked for, in blocks.
+const OWN_BLOCK_SEARCH: u32 = 1024;
+
+/// Requests that wait for the embedded Bitcoin.
+const BITCOIN_INBOX: usize = 64;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder can't be made.
+    #[error("{path} can't be made")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The chain's database can't be opened.
+    #[error("the chain's database can't be opened")]
+    Store(#[from] alys_store::StoreError),
+    /// The EVM's database can't be opened.
+    #[error("the EVM can't be started")]
+    Evm(#[from] alys_evm::ExecutorError),
+    /// The executor's thread can't be started.
+    #[error("the executor can't be started")]
+    Engine(#[from] alys_engine::EngineError),
+    /// The transaction pool can't be opened.
+    #[error("the transaction pool can't be opened")]
+    Pool(#[from] alys_evm::pool::PoolTaskError),
+    /// The pool's journal can't be opened.
+    #[error("the transaction journal can't be opened")]
+    Journal(#[from] alys_evm::pool::JournalError),
+    /// The embedded Bitcoin can't be opened.
+    #[error("the embedded Bitcoin can't be opened")]
+    Bitcoin(#[from] alys_bitcoin::LogError),
+    /// The chain can't begin.
+    #[error("the chain can't begin")]
+    Genesis(#[from] alys_chain::GenesisError),
+    /// The signing record can't be used.
+    #[error("the signing record can't be used")]
+    Signing(#[from] SigningError),
+    /// A part did not start.
+    #[error(transparent)]
+    Tree(#[from] alys_actor::StartError),
+}
+
+/// A federation member's key and record.
+pub struct Validator {
+    /// Signs proposals and approvals.
+    pub key: SecretKey,
+    /// File of what it has signed.
+    pub record: PathBuf,
+}
+
+/// The embedded regtest Bitcoin of a development node.
+#[derive(Clone, Debug)]
+pub struct DevBitcoin {
+    /// Who the embedded miner is paid for; no miner without.
+    pub miner_payout: Option<Address>,
+}
+
+/// Collects what a node needs.
+pub struct NodeBuilder {
+    config: Config,
+    files: ChainFiles,
+    validator: Option<Validator>,
+    dev: Option<DevBitcoin>,
+    metrics: Option<PrometheusHandle>,
+    chain_config: ChainConfig,
+}
+
+impl NodeBuilder {
+    /// A node of the chain in `files`, observing.
+    pub fn new(config: Config, files: ChainFiles) -> Self {
+        Self { config, files, validator: None, dev: None, metrics: None, chain_config: ChainConfig::default() }
+    }
+
+    /// Makes it a federation member.
+    #[must_use]
+    pub fn validator(mut self, validator: Validator) -> Self {
+        self.validator = Some(validator);
+        self
+    }
+
+    /// Adds a regtest Bitcoin of its own, and a merged miner if `dev` says so.
+    #[must_use]
+    pub fn dev_bitcoin(mut self, dev: DevBitcoin) -> Self {
+        self.dev = Some(dev);
+        self
+    }
+
+    /// Serves the metrics of this recorder.
+    #[must_use]
+    pub fn metrics(mut self, handle: PrometheusHandle) -> Self {
+        self.metrics = Some(handle);
+        self
+    }
+
+    /// Replaces the operator's choices for the chain core.
+    #[must_use]
+    pub fn chain_config(mut self, config: ChainConfig) -> Self {
+        self.chain_config = config;
+        self
+    }
+
+    /// Opens the databases and starts every part in order.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing runs then.
+    ///
+    /// # Cancel safety
+    /// A dropped future stops what was started.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let Self { config, files, validator, dev, metrics, mut chain_config } = self;
+        let config = Arc::new(config);
+        let spec = Arc::new(files.spec);
+        let data = &config.node.data_dir;
+        make_folder(data)?;
+        chain_config.member_key = validator.as_ref().map(|v| v.key.public_key().to_bytes().into());
+
+        let (fatal, fatal_raised) = Fatal::new();
+        let genesis_root = spec.genesis_root();
+        let database = Database::open(&data.join("chain"), genesis_root, &StoreConfig::default())?;
+        let store = database.reader();
+        let none = Box::new(NoTransactions);
+        let mut executor = Executor::open(&data.join("evm"), files.genesis, ExecutorConfig::default(), none)?;
+        let evm = executor.reader();
+        let journal = RocksJournal::open(&data.join("pool"))?;
+        let (pool, pool_task) =
+            PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(evm.clone()), journal)?;
+        executor.set_source(Box::new(pool.clone()));
+
+        let genesis_view = Chain::genesis((*spec).clone(), chain_config.clone())?.view();
+        let (view_sender, view) = watch::channel(genesis_view);
+        let (events, _) = broadcast::channel(EVENTS);
+        let (gossip, _) = broadcast::channel(EVENTS);
+        let listening = Arc::new(watch::channel(None).0);
+
+        let mut root = Supervisor::new("root");
+        let storage = {
+            let fatal = fatal.clone();
+            let database = HandOver::new(database);
+            // A writer that panicked may have left a write half told: the node ends and reads the disk again.
+            let child = Child::new("storage", move || StorageActor::new(database.take(), fatal.clone()));
+            root.add(child.restart(RestartPolicy::Temporary).critical().blocking())
+        };
+        let (engine, executor_thread) = spawn(executor)?;
+        root.add(service("executor", move |token| run_executor(executor_thread, token)));
+        let execution = {
+            let (engine, genesis) = (engine.clone(), spec.evm.genesis_hash);
+            root.add(Child::new("execution", move || ExecutionActor::new(engine.clone(), genesis)))
+        };
+        root.add(service("pool", {
+            let heads = evm.subscribe();
+            move |token| async move {
+                let stop = async move { token.cancelled().await };
+                Ok(pool_task.run(heads, stop).await?)
+            }
+        }));
+        let bitcoin = match &dev {
+            Some(_) => {
+                let (handle, child) = open_bitcoin(&data.join("bitcoin.blocks"))?;
+                root.add(child);
+                Some(handle)
+            }
+            None => None,
+        };
+        let signer = match validator {
+            Some(validator) => {
+                let public_key = validator.key.public_key();
+                let identity = RecordIdentity { genesis_root, public_key: public_key.to_bytes().into() };
+                check_record(&validator.record, &identity, &public_key, &spec, &store)?;
+                Some(root.add(signer(validator, identity, &fatal)))
+            }
+            None => None,
+        };
+        let chain = {
+            let ports = ChainPorts {
+                storage,
+                execution,
+                signer,
+                view: Arc::new(view_sender),
+                events: events.clone(),
+                gossip: gossip.clone(),
+            };
+            let spec = spec.clone();
+            root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
+        };
+        let mining = {
+            let (spec, chain, view) = (spec.clone(), chain.clone(), view.clone());
+            root.add(Child::new("mining", move || MiningActor::new(spec.clone(), chain.clone(), view.clone())))
+        };
+        let ports = GatewayPorts {
+            eth: (),
+            alys: AlysRpc {
+                spec: spec.clone(),
+                view: view.clone(),
+                store: store.clone(),
+                events: events.clone(),
+                mining: config.rpc.mining.then(|| (mining.clone(), config.mining.payout)),
+                system: None,
+            },
+            mining: MiningRpc {
+                mining: mining.clone(),
+                view: view.clone(),
+                spec: spec.clone(),
+                payout: config.mining.payout,
+            },
+            config: config.clone(),
+            metrics,
+            listening: listening.clone(),
+        };
+        root.add(Child::new("gateway", move || GatewayActor::new(ports.clone())));
+        if let (Some(bitcoin), Some(payout)) = (bitcoin.clone(), dev.and_then(|dev| dev.miner_payout)) {
+            let period = Duration::from_secs(spec.auxpow.spacing);
+            let listening = listening.subscribe();
+            root.add(Child::new("miner", move || {
+                MinerActor::new(bitcoin.clone(), payout, period, listening.clone())
+            }));
+        }
+        let system = System::builder("alys").seed(rand::random()).start(root).await?;
+        Ok(Node {
+            spec,
+            chain,
+            mining,
+            view,
+            store,
+            evm,
+            pool,
+            bitcoin,
+            events,
+            gossip,
+            listening: listening.subscribe(),
+            fatal: fatal_raised,
+            system,
+        })
+    }
+}
+
+fn signer(validator: Validator, identity: RecordIdentity, fatal: &Fatal) -> Child<SignerActor> {
+    let key = Arc::new(validator.key);
+    let fatal = fatal.clone();
+    Child::new("signer", move || {
+        SignerActor::new(key.clone(), validator.record.clone(), identity, fatal.clone())
+    })
+    .blocking()
+}
+
+/// The record must know of the newest block that this member authored: one that does not is an old copy.
+fn check_record(
+    path: &Path,
+    identity: &RecordIdentity,
+    key: &PublicKey,
+    spec: &ChainSpec,
+    store: &Reader,
+) -> Result<(), StartError> {
+    let record = SigningRecord::open(path, identity)?;
+    let mut height = match store.pointers()? {
+        Some(pointers) => store.block(pointers.head)?.map(|found| found.block.header.height),
+        None => None,
+    };
+    for _ in 0..OWN_BLOCK_SEARCH {
+        let Some(found) = height.map(|height| store.block_at(height)).transpose()?.flatten() else { break };
+        let header = &found.block.header;
+        let version = spec.fork_version(header.height).0;
+        let domain = Domain::new(DomainType::Proposal, version, identity.genesis_root);
+        let own = Signature::from_bytes(found.block.author_signature.as_slice())
+            .is_ok_and(|signature| signature.verify(key, domain.signing_root(header.root())).is_ok());
+        if own {
+            return Ok(record.check_covers(Duty::Proposal, header.slot)?);
+        }
+        height = header.height.checked_sub(1);
+    }
+    Ok(())
+}
+
+fn open_bitcoin(
+    path: &Path,
+) -> Result<(RegtestHandle, Child<ServiceActor>), alys_bitcoin::LogError> {
+    let opened = BlockLog::open(path, RegtestLimits::default())?;
+    let clock = || u32::try_from(crate::clock::wall_now().0 / 1000).unwrap_or(u32::MAX);
+    let inbox = NonZeroUsize::new(BITCOIN_INBOX).unwrap_or(NonZeroUsize::MIN);
+    let (handle, task) = embedded(opened.regtest, Some(opened.log), inbox, clock);
+    let child = service("bitcoin", move |token| async move {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => Ok(()),
+            ended = task => ended.map_err(|error| Box::new(error) as Box<dyn Error + Send + Sync>),
+        }
+    });
+    Ok((handle, child))
+}
+
+/// The executor's thread ends when the last engine handle is gone; until then its end is a failure.
+async fn run_executor(thread: ExecutorThread, token: CancellationToken) -> ServiceEnd {
+    let joined = tokio::task::spawn_blocking(move || thread.join());
+    tokio::select! {
+        biased;
+        () = token.cancelled() => Ok(()),
+        joined = joined => match joined {
+            Ok(Ok(_)) => Err("the executor's thread ended".into()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::Folder { path: path.to_owned(), source })
+}
+
+/// Why a node stopped by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Going on could have broken a promise; the reason.
+    Fatal(String),
+    /// A part that the node can't do without failed for good.
+    Tree(Exit),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fatal(reason) => f.write_str(reason),
+            Self::Tree(exit) => write!(f, "{exit}"),
+        }
+    }
+}
+
+/// A running node. Dropping it without [`Node::shutdown`] stops its tasks without draining them.
+pub struct Node {
+    /// The chain's constants.
+    pub spec: Arc<ChainSpec>,
+    /// The chain actor: imports, proofs, status.
+    pub chain: Addr<ChainMessage>,
+    /// The mining actor: templates and submissions.
+    pub mining: Addr<MiningMessage>,
+    /// The newest published view.
+    pub view: watch::Receiver<ChainView>,
+    /// The chain's database, to read.
+    pub store: Reader,
+    /// The EVM's blocks and state, to read.
+    pub evm: EvmReader,
+    /// The transaction pool.
+    pub pool: PoolHandle,
+    /// The embedded Bitcoin of a development node.
+    pub bitcoin: Option<RegtestHandle>,
+    /// Subscribe here to what happens to the chain.
+    pub events: broadcast::Sender<ChainEvent>,
+    /// Subscribe here to what peers should be told.
+    pub gossip: broadcast::Sender<Gossip>,
+    /// Where the servers listen.
+    pub listening: watch::Receiver<Option<Listening>>,
+    fatal: watch::Receiver<Option<String>>,
+    system: System,
+}
+
+impl Node {
+    /// The supervision tree as it is now.
+    pub fn tree(&self) -> alys_actor::TreeSnapshot {
+        self.system.tree()
+    }
+
+    /// Waits until the node can't go on by itself.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn ended(&self) -> Ended {
+        let mut fatal = self.fatal.clone();
+        tokio::select! {
+            biased;
+            raised = fatal.wait_for(Option::is_some) => match raised {
+                Ok(reason) => Ended::Fatal(reason.clone().unwrap_or_default()),
+                Err(_) => Ended::Fatal("the node's parts are gone".to_owned()),
+            },
+            exit = self.system.ended() => Ended::Tree(exit),
+        }
+    }
+
+    /// Stops every part in reverse order, each within its deadline.
+    pub async fn shutdown(self) -> ShutdownReport {
+        self.system.shutdown().await
+    }
+}
