@@ -40,10 +40,9 @@ fn refused(regtest: &mut Regtest, block: Block) -> BlockError {
 
 fn refused_transaction(regtest: &mut Regtest, transaction: Transaction) -> TransactionError {
     let block = next_block(regtest, vec![transaction]);
-    match refused(regtest, block) {
-        BlockError::Transaction { position: 1, source } => source,
-        other => panic!("{other}"),
-    }
+    let error = refused(regtest, block);
+    let BlockError::Transaction { position: 1, source } = error else { panic!("{error}") };
+    source
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn legacy_spends_with_another_key_or_shape_are_refused() {
     let key = public_key(1).to_bytes();
     assert_eq!(check(&[foreign.clone(), key.clone()]), Err(ScriptError::Signature));
     assert_eq!(check(&[foreign, public_key(2).to_bytes()]), Err(ScriptError::Commitment));
-    assert_eq!(check(&[own.clone()]), Err(ScriptError::ScriptSig));
+    assert_eq!(check(std::slice::from_ref(&own)), Err(ScriptError::ScriptSig));
     assert_eq!(check(&[own.clone(), key.clone(), vec![]]), Err(ScriptError::ScriptSig));
     assert_eq!(check(&[vec![], key.clone()]), Err(ScriptError::SignatureEncoding));
     let mut odd_type = own.clone();
@@ -325,7 +325,7 @@ fn multi_a_under_a_nums_key_takes_exactly_k_signatures() {
 fn a_locked_recovery_leaf_needs_its_sequence() {
     let seeds = [11, 12];
     let script = multi_a(1, &seeds, Some(144));
-    let info = tree(&[script.clone()]);
+    let info = tree(std::slice::from_ref(&script));
     let program = ScriptBuf::new_p2tr_tweaked(info.output_key());
     let check = |sequence: u32, version: i32| {
         let mut transaction = unsigned();
