@@ -3,7 +3,7 @@
 //! - [`BitcoinPort`]: what the node asks of Bitcoin, with errors that tell *unavailable* from *invalid* from *bug*.
 //! - [`Regtest`]: an embedded regtest chain as a plain value. Blocks with real (easy) work, all rules of blocks and
 //!   transactions, coins, a pool, reorganisations. Time is passed in, nothing waits, the same calls give the same state.
-//! - [`embedded`]: that value behind the port, owned by one task with a bounded inbox; [`BlockLog`] keeps its blocks in
+//! - [`embedded()`]: that value behind the port, owned by one task with a bounded inbox; [`BlockLog`] keeps its blocks in
 //!   a file.
 //! - [`BlockTemplate`] and [`grind`]: what a merged miner needs to put a commitment into a coinbase and find a nonce.
 //! - [`HeaderChain`]: headers first, ordered by work, for every network, bounded.
