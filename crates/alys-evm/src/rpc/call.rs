@@ -148,8 +148,7 @@ fn most_gas(rpc: &EthRpc, call: &Call) -> Result<u64, RpcError> {
     let most = asked.min(call.request.gas_cap).min(rule_cap);
     let price = transaction.max_fee_per_gas.or(transaction.gas_price).unwrap_or(0);
     let Some(from) = transaction.from.filter(|_| price > 0) else { return Ok(most) };
-    let overridden =
-        call.request.state_overrides.as_ref().and_then(|accounts| accounts.get(&from)?.balance);
+    let overridden = call.request.state_overrides.as_ref().and_then(|accounts| accounts.get(&from)?.balance);
     let balance = match overridden {
         Some(balance) => balance,
         None => rpc.reader.account(call.block, from)?.map_or(U256::ZERO, |account| account.balance),

@@ -88,12 +88,7 @@ pub(super) async fn fee_history(rpc: Arc<EthRpc>, args: Args) -> Result<FeeHisto
     rpc.compute(move |rpc| history(rpc, count, newest, &percentiles)).await
 }
 
-fn history(
-    rpc: &EthRpc,
-    count: u64,
-    newest: BlockNumberOrTag,
-    percentiles: &[f64],
-) -> Result<FeeHistory, RpcError> {
+fn history(rpc: &EthRpc, count: u64, newest: BlockNumberOrTag, percentiles: &[f64]) -> Result<FeeHistory, RpcError> {
     if count == 0 {
         return Ok(FeeHistory::default());
     }

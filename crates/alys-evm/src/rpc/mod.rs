@@ -109,8 +109,11 @@ pub fn eth_module(rpc: EthRpc) -> Result<RpcModule<EthRpc>, RegisterMethodError>
         "eth_getFilterLogs" => filters::filter_logs,
         "eth_uninstallFilter" => filters::uninstall,
     }
-    module.register_subscription("eth_subscribe", "eth_subscription", "eth_unsubscribe", |params, pending, rpc, _| {
-        subscribe::subscribe(params, pending, rpc)
-    })?;
+    module.register_subscription(
+        "eth_subscribe",
+        "eth_subscription",
+        "eth_unsubscribe",
+        |params, pending, rpc, _| subscribe::subscribe(params, pending, rpc),
+    )?;
     Ok(module)
 }

@@ -105,11 +105,7 @@ async fn heads(rpc: &EthRpc, event: ChainEvent) -> Result<Vec<Header>, Subscript
     .map_err(broken)
 }
 
-async fn transactions(
-    rpc: &EthRpc,
-    pending: PendingSubscriptionSink,
-    full: bool,
-) -> Result<(), SubscriptionError> {
+async fn transactions(rpc: &EthRpc, pending: PendingSubscriptionSink, full: bool) -> Result<(), SubscriptionError> {
     let mut announced = match rpc.pool.subscribe() {
         Ok(announced) => announced,
         Err(error) => {

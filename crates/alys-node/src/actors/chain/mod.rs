@@ -247,8 +247,8 @@ impl Actor for ChainActor {
             "chain loaded"
         );
         self.chain = Some(chain);
-        self.pump(ctx).await;
-        Ok(())
+        // The core learns the time, and from then on says when it wants to be woken.
+        self.feed_answer(Input::Tick, ctx).await
     }
 
     async fn handle(&mut self, message: ChainMessage, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
