@@ -134,6 +134,8 @@ pub(crate) struct Supervision {
     dues: BTreeSet<(Instant, u64)>,
     sequence: Option<Sequence>,
     ending: Option<Ending>,
+    /// Children added at run time that have come nearer to their end since the last look.
+    touched: Vec<u64>,
     jitter: Option<Jitter>,
     is_root: bool,
 }
@@ -195,6 +197,7 @@ impl Supervision {
             dues: BTreeSet::new(),
             sequence: None,
             ending: None,
+            touched: Vec::new(),
             jitter: None,
             is_root: false,
         }
@@ -257,6 +260,7 @@ impl Supervision {
                     None => self.start(uid, system),
                     Some(ending) => {
                         ending.dynamic.insert(uid);
+                        self.touched.push(uid);
                     }
                 }
             }
@@ -284,6 +288,9 @@ impl Supervision {
 
     fn on_exited(&mut self, uid: u64, exit: Exit, system: &SystemRef) {
         self.set_due(uid, None);
+        if self.ending.as_ref().is_some_and(|e| e.dynamic.contains(&uid)) {
+            self.touched.push(uid);
+        }
         let now = Instant::now();
         let reset_after = self.backoff.reset_after;
         let Some(entry) = self.entries.get_mut(&uid) else { return };
@@ -473,6 +480,7 @@ impl Supervision {
                 ending.how = how;
                 ending.rest = self.entries.iter().filter(|(_, e)| !e.dynamic).map(|(uid, _)| *uid).collect();
                 ending.dynamic = self.entries.iter().filter(|(_, e)| e.dynamic).map(|(uid, _)| *uid).collect();
+                self.touched = ending.dynamic.iter().copied().collect();
             }
             return;
         }
@@ -483,6 +491,8 @@ impl Supervision {
         self.sequence = None;
         let pick = |dynamic: bool| self.entries.iter().filter(move |(_, e)| e.dynamic == dynamic).map(|(uid, _)| *uid);
         let (dynamic, rest) = (pick(true).collect(), pick(false).collect());
+        let dynamic: HashSet<u64> = dynamic;
+        self.touched = self.entries.iter().filter(|(_, e)| e.dynamic).map(|(uid, _)| *uid).collect();
         self.ending = Some(Ending { how, exit, dynamic, rest });
     }
 
@@ -533,7 +543,11 @@ impl Supervision {
     fn advance_ending(&mut self, system: &SystemRef) -> bool {
         let Some(mut ending) = self.ending.take() else { return false };
         let how = ending.how;
-        ending.dynamic.retain(|uid| !self.settle(*uid, how, system));
+        for uid in std::mem::take(&mut self.touched) {
+            if self.settle(uid, how, system) {
+                ending.dynamic.remove(&uid);
+            }
+        }
         let mut done = ending.dynamic.is_empty();
         while done && let Some(uid) = ending.rest.last().copied() {
             done = self.settle(uid, how, system);
