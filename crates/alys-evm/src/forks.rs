@@ -5,8 +5,8 @@ use alloy_eips::{BlobScheduleBlobParams, eip1559::BaseFeeParams};
 use alloy_evm::eth::spec::EthExecutorSpec;
 use alloy_evm::spec_by_timestamp_and_block_number;
 use alloy_genesis::ChainConfig;
-use alloy_primitives::Address;
 use alloy_hardforks::{EthereumChainHardforks, EthereumHardfork, EthereumHardforks, ForkCondition};
+use alloy_primitives::Address;
 use revm::primitives::hardfork::SpecId;
 
 /// Which rules hold when. Forks before the merge are switched by block number, later ones by time. A chain of our own
@@ -23,7 +23,9 @@ pub struct Forks {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForkError {
     /// The merge is not scheduled by block number.
-    #[error("genesis: `terminalTotalDifficulty` must be 0, or `mergeNetsplitBlock` the number of the first block after it")]
+    #[error(
+        "genesis: `terminalTotalDifficulty` must be 0, or `mergeNetsplitBlock` the number of the first block after it"
+    )]
     NoMerge,
     /// A fork is scheduled before the one that it builds on.
     #[error("genesis: `{later}` is scheduled before `{earlier}`")]
@@ -40,7 +42,9 @@ pub enum ForkError {
         fork: &'static str,
     },
     /// Blob parameters that make no sense.
-    #[error("genesis: blobSchedule of `{fork}` must have target ≤ max ≤ {limit} and a base fee update fraction above 0")]
+    #[error(
+        "genesis: blobSchedule of `{fork}` must have target ≤ max ≤ {limit} and a base fee update fraction above 0"
+    )]
     BlobParams {
         /// The fork.
         fork: &'static str,
@@ -108,7 +112,8 @@ impl Forks {
                 return Err(ForkError::OutOfOrder { earlier: first.1, later: second.1 });
             }
         }
-        activations.extend(times.into_iter().filter_map(|(fork, _, time)| Some((fork, ForkCondition::Timestamp(time?)))));
+        activations
+            .extend(times.into_iter().filter_map(|(fork, _, time)| Some((fork, ForkCondition::Timestamp(time?)))));
         let blobs = config.blob_schedule_blob_params();
         let named = [("cancun", blobs.cancun), ("prague", blobs.prague), ("osaka", blobs.osaka)];
         let scheduled = blobs.scheduled.iter().map(|(_, params)| ("bpo", *params));

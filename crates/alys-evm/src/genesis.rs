@@ -2,9 +2,9 @@
 
 use crate::forks::{ForkError, Forks};
 use crate::trie::{AccountUpdate, StateUpdate};
+use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, EMPTY_WITHDRAWALS, KECCAK_EMPTY};
 use alloy_consensus::proofs::state_root_ref_unhashed;
-use alloy_consensus::Header;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_eips::eip7840::BlobParams;
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
@@ -219,4 +219,3 @@ pub fn alys_genesis(chain: &AlysGenesis) -> Result<Genesis, GenesisError> {
     genesis_header(&genesis)?;
     Ok(genesis)
 }
-

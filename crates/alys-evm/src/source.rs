@@ -1,7 +1,7 @@
 //! Where the builder gets transactions from.
 
-use alloy_consensus::transaction::Recovered;
 use crate::Tx;
+use alloy_consensus::transaction::Recovered;
 use alloy_primitives::B256;
 use std::sync::Arc;
 

@@ -143,8 +143,7 @@ fn whatever_is_changed_in_a_payload_makes_it_invalid() {
     let alice = wallet(1);
     let transfer = alice.call(0, TxKind::Call(SINK), coin(), Bytes::new());
     let mut attributes = attributes(GENESIS_TIME + 2);
-    attributes.withdrawals =
-        vec![Withdrawal { index: 0, validator_index: 3, address: SINK, amount: Gwei(17) }];
+    attributes.withdrawals = vec![Withdrawal { index: 0, validator_index: 3, address: SINK, amount: Gwei(17) }];
     let (good, _) = build(&mut executor, genesis, &attributes, vec![transfer]);
     let mut other_folder_executor = {
         // Another executor that has not built the block, so that everything is executed.
@@ -153,8 +152,24 @@ fn whatever_is_changed_in_a_payload_makes_it_invalid() {
     };
     let executor = &mut other_folder_executor.0;
     let fields = [
-        "parent", "state", "receipts", "bloom", "randao", "number", "gas limit", "gas used", "time", "extra", "base fee",
-        "transactions", "withdrawals", "blob gas", "excess", "root", "requests", "recipient",
+        "parent",
+        "state",
+        "receipts",
+        "bloom",
+        "randao",
+        "number",
+        "gas limit",
+        "gas used",
+        "time",
+        "extra",
+        "base fee",
+        "transactions",
+        "withdrawals",
+        "blob gas",
+        "excess",
+        "root",
+        "requests",
+        "recipient",
     ];
     for field in fields {
         let mut bad = good.clone();
@@ -194,7 +209,9 @@ fn whatever_is_changed_in_a_payload_makes_it_invalid() {
             "randao" | "extra" => assert_eq!(status, PayloadStatus::Valid, "{field}"),
             "gas limit" => assert_eq!(status, PayloadStatus::Valid, "{field}"),
             _ => {
-                let PayloadStatus::Invalid { latest_valid_hash, reason } = status else { panic!("{field}: {status:?}") };
+                let PayloadStatus::Invalid { latest_valid_hash, reason } = status else {
+                    panic!("{field}: {status:?}")
+                };
                 assert_eq!(latest_valid_hash, Some(genesis), "{field}: {reason}");
                 let head = executor.forkchoice_updated(heads(bad.payload.block_hash), None).unwrap();
                 assert!(matches!(head.status, PayloadStatus::Invalid { .. }), "{field}: {head:?}");
@@ -269,7 +286,10 @@ fn the_head_moves_between_branches_with_all_its_state() {
     // Branch b, built by another executor and executed here while a is canonical.
     let other = tempfile::tempdir().unwrap();
     let mut builder = open(other.path(), ExecutorConfig::default());
-    assert_eq!(extend(&mut builder, vec![alice.call(0, TxKind::Create, U256::ZERO, deploy(STORE))]).payload.block_hash, base);
+    assert_eq!(
+        extend(&mut builder, vec![alice.call(0, TxKind::Create, U256::ZERO, deploy(STORE))]).payload.block_hash,
+        base
+    );
     let b: Vec<_> = (0..4).map(|step| extend(&mut builder, vec![store(1 + step, 20 + step)])).collect();
     for new in &b {
         assert_eq!(executor.new_payload(new).unwrap(), PayloadStatus::Valid);
@@ -285,7 +305,10 @@ fn the_head_moves_between_branches_with_all_its_state() {
     executor.forkchoice_updated(heads(b4), None).unwrap();
     let ChainEvent::Reorg { dropped, added } = events.try_recv().unwrap() else { panic!("not a reorganisation") };
     assert_eq!(dropped.iter().map(|block| block.hash).collect::<Vec<_>>(), [a2, a1]);
-    assert_eq!(added.iter().map(|block| block.hash).collect::<Vec<_>>(), b.iter().map(|new| new.payload.block_hash).collect::<Vec<_>>());
+    assert_eq!(
+        added.iter().map(|block| block.hash).collect::<Vec<_>>(),
+        b.iter().map(|new| new.payload.block_hash).collect::<Vec<_>>()
+    );
     assert_eq!(reader.heads().latest.hash, b4);
     assert_eq!(reader.storage(BlockId::latest(), contract, U256::ZERO).unwrap(), U256::from(23));
     for (number, value) in [(1, 0), (2, 20), (3, 21), (4, 22), (5, 23)] {

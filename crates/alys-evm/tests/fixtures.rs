@@ -195,7 +195,12 @@ fn run_blocks(name: &str, case: &Case) {
             Err(error) => PayloadStatus::Invalid { latest_valid_hash: None, reason: error.to_string() },
         };
         let valid = status == PayloadStatus::Valid;
-        assert_eq!(valid, !exception, "{name}: block {index}: {status:?}; expected {:?}", block.rest.get("expectException"));
+        assert_eq!(
+            valid,
+            !exception,
+            "{name}: block {index}: {status:?}; expected {:?}",
+            block.rest.get("expectException")
+        );
     }
     case.check_end(&executor, name);
 }
@@ -226,7 +231,8 @@ fn new_payload(params: &[Value]) -> NewPayload {
         address: withdrawal.address,
         amount: alys_primitives::Gwei(withdrawal.amount),
     });
-    let requests: Vec<Bytes> = params.get(3).map_or_else(Vec::new, |value| serde_json::from_value(value.clone()).unwrap());
+    let requests: Vec<Bytes> =
+        params.get(3).map_or_else(Vec::new, |value| serde_json::from_value(value.clone()).unwrap());
     NewPayload {
         payload: ExecutionPayload {
             parent_hash: v1.parent_hash,

@@ -339,9 +339,8 @@ impl Layers {
             return Err(ConfigError::TooLarge { path: path.to_owned(), size });
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let table: Table = text
-            .parse()
-            .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        let table: Table =
+            text.parse().map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let source = Source::File(path.to_owned());
         for (section, entries) in table {
@@ -364,9 +363,7 @@ impl Layers {
             |reason: String| ConfigError::BadValue { key: key.name.to_owned(), source_of: source.clone(), reason };
         let value = match key.kind {
             Kind::Text => Value::String(text.to_owned()),
-            Kind::Number => {
-                Value::Integer(text.parse().map_err(|_| bad(format!("`{text}` is not a whole number")))?)
-            }
+            Kind::Number => Value::Integer(text.parse().map_err(|_| bad(format!("`{text}` is not a whole number")))?),
             Kind::Switch => {
                 Value::Boolean(text.parse().map_err(|_| bad(format!("`{text}` is neither true nor false")))?)
             }

@@ -1,7 +1,7 @@
 //! The accounts that a dev chain funds: those of the mnemonic that Ethereum's development tools share.
 
-use alys_primitives::Address;
 use alloy_primitives::keccak256;
+use alys_primitives::Address;
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChildNumber, Xpriv};
 use bitcoin::secp256k1::{Secp256k1, SecretKey};

@@ -5,9 +5,9 @@ use crate::rpc_client::{RpcClient, RpcClientError};
 use alys_auxpow::{AuxPow, Commitment, ParentHeader, Target, Transaction, display_order};
 use alys_bitcoin::{BitcoinPort, GrindError, PortError, TemplateError, grind, grind_to};
 use alys_primitives::{Address, B256};
+use bitcoin::ScriptBuf;
 use bitcoin::consensus::encode::serialize;
 use bitcoin::hashes::Hash as _;
-use bitcoin::ScriptBuf;
 use serde_json::{Value, json};
 
 /// Hashes tried before other work gets a turn.
@@ -93,7 +93,8 @@ impl<B: BitcoinPort> Miner<B> {
         }
         let mut mined = [0; 32];
         hex::decode_to_slice(&hash, &mut mined).map_err(|_| MinerError::Template { field: "hash" })?;
-        let bits = u32::from_str_radix(text(&template, "bits")?, 16).map_err(|_| MinerError::Template { field: "bits" })?;
+        let bits =
+            u32::from_str_radix(text(&template, "bits")?, 16).map_err(|_| MinerError::Template { field: "bits" })?;
         let target = Target::from_compact(bits).map_err(|_| MinerError::Template { field: "bits" })?;
         let proof = self.mine(display_order(B256::from(mined)), target).await?;
         let answer = self.rpc.call("submitauxblock", json!([hash, hex::encode(proof)])).await?;

@@ -1,6 +1,5 @@
 //! Building, running and stopping a node.
 
-use crate::actors::{Fatal, HandOver};
 use crate::actors::chain::{ChainActor, ChainMessage, ChainPorts};
 use crate::actors::execution::ExecutionActor;
 use crate::actors::gateway::{GatewayActor, GatewayPorts, Listening};
@@ -9,6 +8,7 @@ use crate::actors::mining::{MiningActor, MiningMessage};
 use crate::actors::service::{ServiceActor, ServiceEnd, service};
 use crate::actors::signer::SignerActor;
 use crate::actors::storage::StorageActor;
+use crate::actors::{Fatal, HandOver};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
 use crate::gateway::{AlysRpc, MiningRpc};
@@ -17,6 +17,7 @@ use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
 use alys_evm::pool::{PoolConfig, PoolHandle, PoolTask, RocksJournal};
+use alys_evm::rpc::{EthRpc, NetStatus, RpcConfig};
 use alys_evm::{EvmReader, Executor, ExecutorConfig, ExecutorThread, NoTransactions, spawn};
 use alys_primitives::{Address, ChainSpec};
 use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
@@ -160,8 +161,7 @@ impl NodeBuilder {
         let mut executor = Executor::open(&data.join("evm"), files.genesis, ExecutorConfig::default(), none)?;
         let evm = executor.reader();
         let journal = RocksJournal::open(&data.join("pool"))?;
-        let (pool, pool_task) =
-            PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(evm.clone()), journal)?;
+        let (pool, pool_task) = PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(evm.clone()), journal)?;
         executor.set_source(Box::new(pool.clone()));
 
         let genesis_view = Chain::genesis((*spec).clone(), chain_config.clone())?.view();
@@ -224,8 +224,17 @@ impl NodeBuilder {
             let (spec, chain, view) = (spec.clone(), chain.clone(), view.clone());
             root.add(Child::new("mining", move || MiningActor::new(spec.clone(), chain.clone(), view.clone())))
         };
+        let client = format!("alys-node/{}", env!("CARGO_PKG_VERSION"));
+        let (net_sender, net) = watch::channel(NetStatus::default());
+        let (eth, filters) = EthRpc::new(evm.clone(), pool.clone(), RpcConfig::new(client), net);
+        root.add(service("filters", move |token| async move {
+            // Kept alive: without a network the status never changes.
+            let _net = net_sender;
+            filters.run(async move { token.cancelled().await }).await;
+            Ok(())
+        }));
         let ports = GatewayPorts {
-            eth: (),
+            eth,
             alys: AlysRpc {
                 spec: spec.clone(),
                 view: view.clone(),
@@ -248,9 +257,7 @@ impl NodeBuilder {
         if let (Some(bitcoin), Some(payout)) = (bitcoin.clone(), dev.and_then(|dev| dev.miner_payout)) {
             let period = Duration::from_secs(spec.auxpow.spacing);
             let listening = listening.subscribe();
-            root.add(Child::new("miner", move || {
-                MinerActor::new(bitcoin.clone(), payout, period, listening.clone())
-            }));
+            root.add(Child::new("miner", move || MinerActor::new(bitcoin.clone(), payout, period, listening.clone())));
         }
         let system = System::builder("alys").seed(rand::random()).start(root).await?;
         Ok(Node {
@@ -274,10 +281,8 @@ impl NodeBuilder {
 fn signer(validator: Validator, identity: RecordIdentity, fatal: &Fatal) -> Child<SignerActor> {
     let key = Arc::new(validator.key);
     let fatal = fatal.clone();
-    Child::new("signer", move || {
-        SignerActor::new(key.clone(), validator.record.clone(), identity, fatal.clone())
-    })
-    .blocking()
+    Child::new("signer", move || SignerActor::new(key.clone(), validator.record.clone(), identity, fatal.clone()))
+        .blocking()
 }
 
 /// The record must know of the newest block that this member authored: one that does not is an old copy.
@@ -308,9 +313,7 @@ fn check_record(
     Ok(())
 }
 
-fn open_bitcoin(
-    path: &Path,
-) -> Result<(RegtestHandle, Child<ServiceActor>), alys_bitcoin::LogError> {
+fn open_bitcoin(path: &Path) -> Result<(RegtestHandle, Child<ServiceActor>), alys_bitcoin::LogError> {
     let opened = BlockLog::open(path, RegtestLimits::default())?;
     let clock = || u32::try_from(crate::clock::wall_now().0 / 1000).unwrap_or(u32::MAX);
     let inbox = NonZeroUsize::new(BITCOIN_INBOX).unwrap_or(NonZeroUsize::MIN);

@@ -13,12 +13,7 @@ fn an_outside_miner_finalizes_bundles_and_bad_proofs_are_refused() {
     let log = folder.path().join("log");
     let node = DevNode::start(&folder.path().join("chain"), &["--no-mine", "--slot-duration", "1s"], &log);
     let mine = |arguments: &[&str]| {
-        let output = Command::new("python3")
-            .arg(&miner)
-            .args(["--rpc", &node.rpc])
-            .args(arguments)
-            .output()
-            .unwrap();
+        let output = Command::new("python3").arg(&miner).args(["--rpc", &node.rpc]).args(arguments).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "auxminer {arguments:?}: {text}");
     };
@@ -98,8 +93,7 @@ fn templates_and_errors_are_what_mining_software_knows() {
 #[test]
 fn real_auxpows_verify_offline_and_damaged_ones_name_the_rule() {
     let Some(folder) = alys_vectors::find("auxpow") else { return };
-    let index: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
     let entries = index.as_array().or_else(|| index["entries"].as_array()).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let mut checked = 0;

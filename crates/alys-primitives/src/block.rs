@@ -1,7 +1,7 @@
 //! Blocks.
 
 use crate::{
-    AuxPowRecord, B256, BitcoinHeaderBytes, Epoch, Evidence, ExecutionPayload, FeeBump, FederationChange, Height,
+    AuxPowRecord, B256, BitcoinHeaderBytes, Epoch, Evidence, ExecutionPayload, FederationChange, FeeBump, Height,
     Notarization, Pause, PegInRecord, PegOutBatch, Refund, Root, Settlement, SignatureBytes, Slot,
 };
 use serde::{Deserialize, Serialize};

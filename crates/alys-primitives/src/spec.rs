@@ -172,9 +172,11 @@ impl ChainSpec {
         )?;
         range(
             self.forks.first().is_some_and(|fork| fork.activation_height.0 == 0)
-                && self.forks.iter().zip(self.forks.iter().skip(1)).all(|(a, b)| {
-                    a.activation_height < b.activation_height && a.fork_version != b.fork_version
-                }),
+                && self
+                    .forks
+                    .iter()
+                    .zip(self.forks.iter().skip(1))
+                    .all(|(a, b)| a.activation_height < b.activation_height && a.fork_version != b.fork_version),
             "forks",
             self.forks.len().to_string(),
             "a list that starts at height 0 and rises",

@@ -39,8 +39,7 @@ pub(super) fn check_header(forks: &Forks, parent: &Header, header: &Header) -> R
     if header.gas_used > header.gas_limit {
         return Err(out_of_bounds("gasUsed", header.gas_used, "at most the gas limit"));
     }
-    let parent_is_london =
-        forks.spec_at(parent.number, parent.timestamp).is_enabled_in(SpecId::LONDON);
+    let parent_is_london = forks.spec_at(parent.number, parent.timestamp).is_enabled_in(SpecId::LONDON);
     let london_begins = spec.is_enabled_in(SpecId::LONDON) && !parent_is_london;
     check_gas_limit(if london_begins { parent.gas_limit.saturating_mul(2) } else { parent.gas_limit }, header)?;
     let base_fee = if london_begins {

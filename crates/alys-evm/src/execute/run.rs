@@ -2,17 +2,17 @@
 
 use super::{BlockError, CheckError, StateDatabase};
 use crate::db::{Outcome, StateDiff, StateScan};
-use crate::{Forks, FullBlock};
 use crate::trie::{AccountUpdate, StateUpdate, state_diff};
+use crate::{Forks, FullBlock};
 use alloy_consensus::proofs::calculate_receipt_root;
 use alloy_consensus::{Header, ReceiptEnvelope, Transaction, TxReceipt};
 use alloy_eips::eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS;
 use alloy_eips::eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS;
 use alloy_eips::eip7685::Requests;
 use alloy_evm::block::BlockExecutionResult;
+use alloy_evm::revm::Database;
 use alloy_evm::revm::database::states::bundle_state::BundleRetention;
 use alloy_evm::revm::database::{BundleState, State, WrapDatabaseRef};
-use alloy_evm::revm::Database;
 use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_primitives::{B256, Bloom, Bytes, U256};
 

@@ -60,8 +60,8 @@ impl Executor {
         let on_chain = |hash: B256, what: &str| {
             let block = self.db.block_ref(hash).map_err(unavailable)?;
             let block = block.ok_or_else(|| refused(&format!("the {what} block is unknown")))?;
-            let canonical = block.number <= branch.fork
-                && self.db.canonical(block.number).map_err(unavailable)? == Some(hash);
+            let canonical =
+                block.number <= branch.fork && self.db.canonical(block.number).map_err(unavailable)? == Some(hash);
             if canonical || branch.blocks.contains(&hash) {
                 Ok(block)
             } else {

@@ -54,7 +54,11 @@ impl Executor {
         let parent_hash = block.header.parent_hash;
         if let Some(known) = self.known_invalid(hash).or_else(|| self.known_invalid(parent_hash)) {
             let latest_valid = known.latest_valid;
-            let reason = if known.hash == hash { known.reason.clone() } else { format!("its ancestor is invalid: {}", known.reason) };
+            let reason = if known.hash == hash {
+                known.reason.clone()
+            } else {
+                format!("its ancestor is invalid: {}", known.reason)
+            };
             if known.hash != hash {
                 self.remember_invalid(InvalidBlock { hash, latest_valid, reason: reason.clone() });
             }
@@ -74,7 +78,9 @@ impl Executor {
             }
             Err(ExecuteError::Check(CheckError::Invalid(error))) => Ok(self.reject(hash, parent_hash, &error)),
             Err(ExecuteError::Side(SideError::TooFar)) => Ok(PayloadStatus::Syncing),
-            Err(ExecuteError::Check(error @ (CheckError::Trie(_) | CheckError::Internal(_)))) => Err(unavailable(error)),
+            Err(ExecuteError::Check(error @ (CheckError::Trie(_) | CheckError::Internal(_)))) => {
+                Err(unavailable(error))
+            }
             Err(ExecuteError::Side(SideError::Db(error))) => Err(unavailable(error)),
         }
     }

@@ -61,8 +61,7 @@ impl Executor {
         let side = self.side_state(parent_hash).map_err(unavailable)?;
         let parent = self.db.header(parent_hash).map_err(unavailable)?;
         let parent = parent.ok_or_else(|| unavailable(DbError::Corrupt { what: "a payload's parent" }))?;
-        let limits =
-            BuildLimits { gas_limit: self.config.gas_limit, extra_data: self.config.extra_data.clone() };
+        let limits = BuildLimits { gas_limit: self.config.gas_limit, extra_data: self.config.extra_data.clone() };
         let built = build_block(
             &self.db,
             &self.chain.forks,

@@ -171,11 +171,7 @@ fn is_precompile(spec: SpecId, address: &Address) -> bool {
 
 type Touched = BTreeMap<Address, BTreeSet<U256>>;
 
-fn execute(
-    state: &StateAt<'_>,
-    mut env: EvmEnv,
-    request: CallRequest,
-) -> Result<(CallOutcome, Touched), ReadError> {
+fn execute(state: &StateAt<'_>, mut env: EvmEnv, request: CallRequest) -> Result<(CallOutcome, Touched), ReadError> {
     let CallRequest { mut transaction, state_overrides, block_overrides, gas_cap } = request;
     let mut db = State::builder().with_database(WrapDatabaseRef(CacheDB::new(state))).build();
     if let Some(overrides) = block_overrides {
@@ -202,7 +198,9 @@ fn execute(
     let ResultAndState { result, state: touched } = match evm.transact(tx) {
         Ok(result) => result,
         Err(EVMError::Database(error)) => return Err(error.into()),
-        Err(error @ (EVMError::Transaction(_) | EVMError::Header(_) | EVMError::Custom(_) | EVMError::CustomAny(_))) => {
+        Err(
+            error @ (EVMError::Transaction(_) | EVMError::Header(_) | EVMError::Custom(_) | EVMError::CustomAny(_)),
+        ) => {
             return Err(ReadError::InvalidCall(error.to_string()));
         }
     };

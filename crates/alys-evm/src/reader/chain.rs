@@ -28,9 +28,7 @@ impl EvmReader {
             BlockId::Number(BlockNumberOrTag::Latest | BlockNumberOrTag::Pending) => Ok(Some(self.heads().latest)),
             BlockId::Number(BlockNumberOrTag::Safe) => Ok(Some(self.heads().safe)),
             BlockId::Number(BlockNumberOrTag::Finalized) => Ok(Some(self.heads().finalized)),
-            BlockId::Number(BlockNumberOrTag::Earliest) => {
-                Ok(self.db.block_ref(self.genesis_hash())?)
-            }
+            BlockId::Number(BlockNumberOrTag::Earliest) => Ok(self.db.block_ref(self.genesis_hash())?),
             BlockId::Number(BlockNumberOrTag::Number(number)) => match self.db.canonical(number)? {
                 Some(hash) => Ok(self.db.block_ref(hash)?),
                 None => Ok(None),

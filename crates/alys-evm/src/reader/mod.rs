@@ -6,9 +6,7 @@ mod state;
 mod types;
 
 pub use state::{StateAt, StateError};
-pub use types::{
-    Account, CallOutcome, CallRequest, CallStatus, MinedReceipt, MinedTransaction, NextBlock, ReadError,
-};
+pub use types::{Account, CallOutcome, CallRequest, CallStatus, MinedReceipt, MinedTransaction, NextBlock, ReadError};
 
 use crate::db::Db;
 use crate::{ChainEvent, Forks, Heads};

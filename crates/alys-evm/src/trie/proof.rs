@@ -29,10 +29,7 @@ pub(crate) fn prove<S: StateRead>(
     Ok((account, storage))
 }
 
-fn walk(
-    key: Nibbles,
-    node: impl Fn(&Nibbles) -> Result<Option<Vec<u8>>, TrieError>,
-) -> Result<Vec<Bytes>, TrieError> {
+fn walk(key: Nibbles, node: impl Fn(&Nibbles) -> Result<Option<Vec<u8>>, TrieError>) -> Result<Vec<Bytes>, TrieError> {
     let mut proof = Vec::new();
     let mut path = Nibbles::new();
     loop {

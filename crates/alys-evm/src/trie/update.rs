@@ -134,11 +134,8 @@ impl<S: NodeSource> Updater<'_, S> {
         child: Link,
         entries: Vec<Entry>,
     ) -> Result<Link, TrieError> {
-        let common = entries
-            .iter()
-            .map(|(key, _)| key.slice(path.len()..).common_prefix_length(&suffix))
-            .min()
-            .unwrap_or(0);
+        let common =
+            entries.iter().map(|(key, _)| key.slice(path.len()..).common_prefix_length(&suffix)).min().unwrap_or(0);
         if common == suffix.len() {
             let child = self.update(path.join(&suffix), child, entries)?;
             return self.extend(path, suffix, child);
@@ -149,11 +146,8 @@ impl<S: NodeSource> Updater<'_, S> {
         let rest = suffix.slice(common.saturating_add(1)..);
         let mut children = empty_children();
         if let Some(slot) = children.get_mut(index) {
-            *slot = if rest.is_empty() {
-                child
-            } else {
-                Link::Loaded(Box::new(Node::Extension { suffix: rest, child }))
-            };
+            *slot =
+                if rest.is_empty() { child } else { Link::Loaded(Box::new(Node::Extension { suffix: rest, child })) };
         }
         let branch = self.update_branch(branch_path, children, entries)?;
         self.extend(path, suffix.slice(..common), branch)
@@ -379,8 +373,10 @@ mod tests {
         for round in 0..400 {
             let mut entries: BTreeMap<Nibbles, Option<Vec<u8>>> = BTreeMap::new();
             for _ in 0..=random(6) {
-                let key = if random(4) == 0 { Nibbles::unpack(keccak256([random(40) as u8])) } else { key(random(255)) };
-                let value = (random(5) < 2).then(|| alloy_rlp::encode(U256::from(random(1 << 30)))).filter(|_| round < 390);
+                let key =
+                    if random(4) == 0 { Nibbles::unpack(keccak256([random(40) as u8])) } else { key(random(255)) };
+                let value =
+                    (random(5) < 2).then(|| alloy_rlp::encode(U256::from(random(1 << 30)))).filter(|_| round < 390);
                 entries.insert(key, value);
             }
             if round == 399 {
@@ -403,7 +399,8 @@ mod tests {
     #[test]
     fn missing_and_damaged_nodes_are_errors() {
         let mut stored = Memory::default();
-        let entries: Vec<Entry> = (0..60).map(key).map(|key| (key, Some(vec![1]))).collect::<BTreeMap<_, _>>().into_iter().collect();
+        let entries: Vec<Entry> =
+            (0..60).map(key).map(|key| (key, Some(vec![1]))).collect::<BTreeMap<_, _>>().into_iter().collect();
         let update = update_trie(&stored, entries).unwrap();
         stored.apply(&update);
         let one = vec![(key(3), Some(vec![2]))];

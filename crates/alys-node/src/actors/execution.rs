@@ -2,9 +2,7 @@
 
 use alys_actor::{Actor, Context, Message, Reply};
 use alys_chain::{Built, ExecutionOutcome, ForkchoiceUpdate, PayloadAttributes, Unavailable};
-use alys_engine::{
-    Attributes, EngineError, EngineInfo, ExecutionEngine, ForkchoiceState, NewPayload, PayloadStatus,
-};
+use alys_engine::{Attributes, EngineError, EngineInfo, ExecutionEngine, ForkchoiceState, NewPayload, PayloadStatus};
 use alys_primitives::{B256, SignedBlock};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -125,11 +123,7 @@ impl<E: ExecutionEngine> Actor for ExecutionActor<E> {
     type Message = ExecutionMessage;
     type Error = Infallible;
 
-    async fn handle(
-        &mut self,
-        message: ExecutionMessage,
-        _: &mut Context<ExecutionMessage>,
-    ) -> Result<(), Infallible> {
+    async fn handle(&mut self, message: ExecutionMessage, _: &mut Context<ExecutionMessage>) -> Result<(), Infallible> {
         match message {
             ExecutionMessage::Info { reply } => reply.send(self.engine.info().await),
             ExecutionMessage::Build { parent, attributes, reply } => {

@@ -5,6 +5,7 @@ use crate::gateway::{
     AlysRpc, Gateway, GatewayError, MiningRpc, Ops, Readiness, alys_module, mining_module, serve_ops,
 };
 use alys_actor::{Actor, Context, Message, NodeSnapshot, Overflow, Phase};
+use alys_evm::rpc::{EthRpc, eth_module};
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::Methods;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -54,7 +55,7 @@ pub struct GatewayPorts {
     /// The node's configuration.
     pub config: Arc<Config>,
     /// `eth_*` and its kin.
-    pub eth: (),
+    pub eth: EthRpc,
     /// The chain's own calls; the supervision tree is filled in when the gateway starts.
     pub alys: AlysRpc,
     /// The merged-mining calls.
@@ -100,6 +101,7 @@ impl GatewayActor {
 
     fn methods(&self, ctx: &Context<GatewayMessage>) -> Result<Methods, RegisterMethodError> {
         let mut methods = Methods::new();
+        methods.merge(eth_module(self.ports.eth.clone())?)?;
         let mut alys = self.ports.alys.clone();
         alys.system = Some(ctx.system().clone());
         methods.merge(alys_module(alys)?)?;
@@ -156,9 +158,8 @@ impl Actor for GatewayActor {
         let server = Gateway::start(&self.ports.config.rpc, self.methods(ctx)?).await?;
         let address = self.ports.config.metrics.listen;
         let ops = Ops { metrics: self.ports.metrics.clone(), readiness: self.readiness.subscribe() };
-        let (metrics, work) = serve_ops(address, ops, ctx.token())
-            .await
-            .map_err(|source| GatewayActorError::Ops { address, source })?;
+        let (metrics, work) =
+            serve_ops(address, ops, ctx.token()).await.map_err(|source| GatewayActorError::Ops { address, source })?;
         ctx.run("ops", work);
         let listening = Listening { rpc: server.address(), metrics };
         self.server = Some(server);

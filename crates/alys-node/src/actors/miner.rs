@@ -46,12 +46,7 @@ pub struct MinerActor<B> {
 
 impl<B: BitcoinPort + Clone> MinerActor<B> {
     /// A miner that waits for the gateway, then mines every `period`.
-    pub fn new(
-        bitcoin: B,
-        payout: Address,
-        period: Duration,
-        listening: watch::Receiver<Option<Listening>>,
-    ) -> Self {
+    pub fn new(bitcoin: B, payout: Address, period: Duration, listening: watch::Receiver<Option<Listening>>) -> Self {
         Self { bitcoin, payout, period, listening, miner: None }
     }
 

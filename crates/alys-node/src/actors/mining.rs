@@ -138,8 +138,7 @@ impl MiningActor {
         // What decodes within the bound encodes within it: normalising only drops bytes.
         let encoded = proof.encode();
         let found = encoded.len();
-        let proof = VariableList::new(encoded)
-            .map_err(|_| MiningError::Undecodable(DecodeError::TooLong { found }))?;
+        let proof = VariableList::new(encoded).map_err(|_| MiningError::Undecodable(DecodeError::TooLong { found }))?;
         Ok(Ok(AuxPowRecord { bundle, proof }))
     }
 

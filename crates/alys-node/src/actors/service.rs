@@ -42,18 +42,13 @@ pub struct ServiceActor {
 }
 
 /// A child that runs `task` once; the node can't go on without it, so its failure ends the node in order.
-pub fn service<F>(
-    name: &'static str,
-    task: impl FnOnce(CancellationToken) -> F + Send + 'static,
-) -> Child<ServiceActor>
+pub fn service<F>(name: &'static str, task: impl FnOnce(CancellationToken) -> F + Send + 'static) -> Child<ServiceActor>
 where
     F: Future<Output = ServiceEnd> + Send + 'static,
 {
     let task: Task = Box::new(move |token| Box::pin(task(token)));
     let task = HandOver::new(task);
-    Child::new(name, move || ServiceActor { name, task: task.take() })
-    .restart(RestartPolicy::Temporary)
-    .critical()
+    Child::new(name, move || ServiceActor { name, task: task.take() }).restart(RestartPolicy::Temporary).critical()
 }
 
 impl Actor for ServiceActor {

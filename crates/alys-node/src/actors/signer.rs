@@ -74,7 +74,9 @@ impl SignerActor {
                         }
                         Err(SignRefusal::Unavailable)
                     }
-                    Refusal::Old { .. } | Refusal::Conflict { .. } | Refusal::Lower { .. } => Err(SignRefusal::Recorded),
+                    Refusal::Old { .. } | Refusal::Conflict { .. } | Refusal::Lower { .. } => {
+                        Err(SignRefusal::Recorded)
+                    }
                 }
             }
         }

@@ -86,8 +86,7 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
 }
 
 fn check(bytes: &[u8], hash: B256, rules: &Rules, target: Option<Target>) -> Result<Value, Broken> {
-    let proof =
-        AuxPow::decode(bytes).map_err(|error| Broken { rule: error.rule(), reason: error.to_string() })?;
+    let proof = AuxPow::decode(bytes).map_err(|error| Broken { rule: error.rule(), reason: error.to_string() })?;
     let verified = match target {
         Some(target) => proof.verify(hash, rules, target),
         None => proof.verify_commitment(hash, rules),
@@ -164,6 +163,7 @@ fn parse_bits(text: &str) -> Result<Target, Failure> {
 fn read_hex(file: &std::path::Path) -> Result<Vec<u8>, Failure> {
     let text = read_input(file)?;
     hex::decode(text.trim()).map_err(|error| {
-        Failure::work(format!("not-hex: {} holds no hex ({error})", file.display())).help("the AuxPoW as hex digits, without 0x")
+        Failure::work(format!("not-hex: {} holds no hex ({error})", file.display()))
+            .help("the AuxPoW as hex digits, without 0x")
     })
 }

@@ -22,8 +22,8 @@ pub(super) struct ConfigArguments {
 impl ConfigArguments {
     /// Merges the sources.
     pub(super) fn load(self) -> Result<Effective, Failure> {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Effective::load(self.file.as_deref(), environment, self.flags).map_err(explain)
     }
 }
@@ -32,9 +32,7 @@ impl FromArgMatches for ConfigArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let flags = KEYS
             .iter()
-            .filter_map(|key| {
-                matches.get_one::<String>(key.name).map(|text| (key.name.to_owned(), text.clone()))
-            })
+            .filter_map(|key| matches.get_one::<String>(key.name).map(|text| (key.name.to_owned(), text.clone())))
             .collect();
         Ok(Self { file: matches.get_one::<PathBuf>("config").cloned(), flags })
     }

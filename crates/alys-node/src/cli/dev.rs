@@ -48,16 +48,18 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
         (None, None) => PathBuf::from("."),
     };
     if !holds_chain(&folder) {
-        write_chain(&folder, &Plan {
-            preset: Preset::Dev,
-            members: 1,
-            slot_seconds: arguments.slot_duration,
-            genesis_time: crate::clock::wall_now().0 / 1000,
-            cost: KdfCost::PBKDF2,
-        })?;
+        write_chain(
+            &folder,
+            &Plan {
+                preset: Preset::Dev,
+                members: 1,
+                slot_seconds: arguments.slot_duration,
+                genesis_time: crate::clock::wall_now().0 / 1000,
+                cost: KdfCost::PBKDF2,
+            },
+        )?;
     }
-    let files =
-        ChainFiles::read(&folder.join("chain.json"), &folder.join("genesis.json")).map_err(Failure::usage)?;
+    let files = ChainFiles::read(&folder.join("chain.json"), &folder.join("genesis.json")).map_err(Failure::usage)?;
     let member = folder.join("member-0");
     let mut config = Config::default();
     config.node.data_dir = member.join("data");
@@ -65,8 +67,9 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
     config.metrics.listen.set_port(arguments.metrics_port);
     config.rpc.mining = true;
     // Pages of tools under development on this machine, and wallets in the browser.
-    config.rpc.origins =
-        ["http://localhost:*", "http://127.0.0.1:*", "chrome-extension://*", "moz-extension://*"].map(str::to_owned).to_vec();
+    config.rpc.origins = ["http://localhost:*", "http://127.0.0.1:*", "chrome-extension://*", "moz-extension://*"]
+        .map(str::to_owned)
+        .to_vec();
     let accounts = dev_accounts().map_err(Failure::work)?;
     config.mining.payout = accounts.first().map(|account| account.address);
 

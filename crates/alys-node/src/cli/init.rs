@@ -81,7 +81,8 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
         return Err(Failure::work(format!("{} holds a chain already", folder.display()))
             .help("`alys-node run` continues it; name another folder for a new one"));
     }
-    let cannot = |path: &Path, error: std::io::Error| Failure::work(error).help(format!("while writing {}", path.display()));
+    let cannot =
+        |path: &Path, error: std::io::Error| Failure::work(error).help(format!("while writing {}", path.display()));
     std::fs::create_dir_all(folder).map_err(|error| cannot(folder, error))?;
 
     let keys: Vec<SecretKey> =

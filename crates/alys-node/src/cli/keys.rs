@@ -1,9 +1,7 @@
 //! `alys-node keys`.
 
 use super::failure::{Failure, Outcome};
-use crate::key_files::{
-    KeyFileError, generate_key, read_bounded, read_keystore, read_password, write_keystore,
-};
+use crate::key_files::{KeyFileError, generate_key, read_bounded, read_keystore, read_password, write_keystore};
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Password};
 use clap::{Args, Subcommand, ValueEnum};
@@ -114,7 +112,9 @@ pub(super) fn keys(command: KeysCommand) -> Outcome {
 fn store(key: &SecretKey, out: &Path, encryption: &Encryption) -> Outcome {
     let password = encryption.password.password(true)?;
     write_keystore(out, key, &password, encryption.kdf.cost()).map_err(|error| match error {
-        KeyFileError::Unwritable { .. } => Failure::work(error).help("keystores are never overwritten: name another file"),
+        KeyFileError::Unwritable { .. } => {
+            Failure::work(error).help("keystores are never overwritten: name another file")
+        }
         KeyFileError::Unreadable { .. }
         | KeyFileError::TooLarge { .. }
         | KeyFileError::Keystore { .. }
@@ -140,8 +140,9 @@ fn read_secret(path: &Path) -> Result<SecretKey, Failure> {
     let text = Zeroizing::new(String::from_utf8_lossy(&bytes).trim().to_owned());
     let digits = text.strip_prefix("0x").unwrap_or(&text);
     let mut secret = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(digits, &mut *secret)
-        .map_err(|_| Failure::work(format!("{} holds no secret key", path.display())).help("64 hex digits are needed"))?;
+    hex::decode_to_slice(digits, &mut *secret).map_err(|_| {
+        Failure::work(format!("{} holds no secret key", path.display())).help("64 hex digits are needed")
+    })?;
     SecretKey::from_bytes(&*secret)
         .map_err(|source| Failure::work(KeyFileError::SecretKey { path: path.to_owned(), source }))
 }
@@ -191,7 +192,8 @@ impl PasswordSource {
 fn prompt(is_new: bool) -> Result<Zeroizing<String>, Failure> {
     let ask = |text: &str| {
         rpassword::prompt_password(text).map(Zeroizing::new).map_err(|error| {
-            Failure::usage(error).help(format!("no terminal to ask for the password: use --password-file or {PASSWORD_VARIABLE}"))
+            Failure::usage(error)
+                .help(format!("no terminal to ask for the password: use --password-file or {PASSWORD_VARIABLE}"))
         })
     };
     let password = ask("password: ")?;

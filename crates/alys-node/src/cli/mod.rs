@@ -18,7 +18,11 @@ use std::process::ExitCode;
 const MAX_INPUT: u64 = 4 * 1024 * 1024;
 
 #[derive(Parser)]
-#[command(name = "alys-node", version, about = "A node of an Alys chain: a Bitcoin sidechain finalized by merged mining")]
+#[command(
+    name = "alys-node",
+    version,
+    about = "A node of an Alys chain: a Bitcoin sidechain finalized by merged mining"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

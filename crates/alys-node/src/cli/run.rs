@@ -68,16 +68,13 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 pub(super) fn start_metrics() -> Result<PrometheusHandle, Failure> {
-    PrometheusBuilder::new()
-        .set_buckets(&BUCKETS)
-        .map_err(Failure::work)?
-        .install_recorder()
-        .map_err(Failure::work)
+    PrometheusBuilder::new().set_buckets(&BUCKETS).map_err(Failure::work)?.install_recorder().map_err(Failure::work)
 }
 
 pub(super) fn start_logging(filter: &str, format: LogFormat) -> Outcome {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| Failure::usage(error).help(format!("`node.log` is `{filter}`; try info or alys_node=debug")))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(error).help(format!("`node.log` is `{filter}`; try info or alys_node=debug"))
+    })?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),

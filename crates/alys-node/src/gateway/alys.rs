@@ -1,8 +1,8 @@
 //! The chain's own calls: `alys_*`, and the names that existing tools know.
 
 use super::describe;
-use crate::mining::MiningError;
 use crate::actors::mining::MiningMessage;
+use crate::mining::MiningError;
 use alys_actor::{Addr, SystemRef};
 use alys_chain::{ChainEvent, ChainView};
 use alys_primitives::{Address, ChainSpec, Height, Root, U256};

@@ -180,4 +180,3 @@ fn display_hex(hash: Root) -> String {
 fn shorten(text: &str) -> String {
     text.chars().take(64).collect()
 }
-

@@ -63,10 +63,11 @@ impl ChainActor {
         ctx: &mut Context<ChainMessage>,
     ) {
         let attributes = Box::new(attributes);
-        let ask = self
-            .ports
-            .execution
-            .ask_within(ENGINE_DEADLINE, |reply| ExecutionMessage::Build { parent, attributes, reply });
+        let ask = self.ports.execution.ask_within(ENGINE_DEADLINE, |reply| ExecutionMessage::Build {
+            parent,
+            attributes,
+            reply,
+        });
         answer_later("build", ask, ctx, move |answer| ChainMessage::Built {
             id,
             result: answer.unwrap_or_else(|error| Err(Unavailable { reason: error.to_string() })),
@@ -75,8 +76,7 @@ impl ChainActor {
     }
 
     async fn execute(&mut self, id: ExecutionId, block: Arc<SignedBlock>, ctx: &mut Context<ChainMessage>) {
-        let ask =
-            self.ports.execution.ask_within(ENGINE_DEADLINE, |reply| ExecutionMessage::Execute { block, reply });
+        let ask = self.ports.execution.ask_within(ENGINE_DEADLINE, |reply| ExecutionMessage::Execute { block, reply });
         answer_later("execute", ask, ctx, move |answer| ChainMessage::Executed {
             id,
             outcome: answer.unwrap_or_else(|error| ExecutionOutcome::Unavailable { reason: error.to_string() }),
@@ -160,7 +160,10 @@ impl ChainActor {
                 metrics::counter!("alys_chain_safety_violations_total").increment(1);
                 tracing::error!(kept = %kept.root, conflicting = %conflicting.root, "certificates contradict each other");
             }
-            ChainEvent::NewBlock(_) | ChainEvent::Notarized(_) | ChainEvent::Safe(_) | ChainEvent::AuxPowQueued { .. } => {}
+            ChainEvent::NewBlock(_)
+            | ChainEvent::Notarized(_)
+            | ChainEvent::Safe(_)
+            | ChainEvent::AuxPowQueued { .. } => {}
         }
         // Subscribers come and go.
         drop(self.ports.events.send(event));

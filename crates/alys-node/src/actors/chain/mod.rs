@@ -150,7 +150,11 @@ impl ChainActor {
         }
         let update = chain.forkchoice();
         if info.head != update.head {
-            tracing::info!(engine = info.head_number, chain = chain.view().head.height.0, "engine is brought to the head");
+            tracing::info!(
+                engine = info.head_number,
+                chain = chain.view().head.height.0,
+                "engine is brought to the head"
+            );
             self.replay(chain, info.head_number).await?;
         }
         self.ports.execution.tell(ExecutionMessage::Forkchoice(update)).await.map_err(|_| port(AskError::Stopped))
@@ -170,12 +174,8 @@ impl ChainActor {
             let Some(block) = block else { continue };
             let root = block.root();
             let block = Arc::new(*block);
-            let outcome = self
-                .ports
-                .execution
-                .ask(|reply| ExecutionMessage::Execute { block, reply })
-                .await
-                .map_err(port)?;
+            let outcome =
+                self.ports.execution.ask(|reply| ExecutionMessage::Execute { block, reply }).await.map_err(port)?;
             match outcome {
                 ExecutionOutcome::Valid { .. } => {}
                 ExecutionOutcome::Invalid { reason } | ExecutionOutcome::Unavailable { reason } => {
