@@ -25,7 +25,7 @@ pub enum RpcClientError {
     #[error("no answer from {url}")]
     Unreachable {
         /// The address.
-        url: Uri,
+        url: Box<Uri>,
         /// What the connection said.
         source: hyper_util::client::legacy::Error,
     },
@@ -33,7 +33,7 @@ pub enum RpcClientError {
     #[error("{url} did not answer `{method}` within {seconds} s")]
     TimedOut {
         /// The address.
-        url: Uri,
+        url: Box<Uri>,
         /// The method called.
         method: String,
         /// The limit in seconds.
@@ -43,7 +43,7 @@ pub enum RpcClientError {
     #[error("{url} answered something that is not JSON-RPC ({reason})")]
     Malformed {
         /// The address.
-        url: Uri,
+        url: Box<Uri>,
         /// What is wrong with it.
         reason: String,
     },
@@ -92,7 +92,7 @@ impl RpcClient {
         match tokio::time::timeout(self.timeout, self.exchange(method, params)).await {
             Ok(answer) => answer,
             Err(_) => Err(RpcClientError::TimedOut {
-                url: self.url.clone(),
+                url: Box::new(self.url.clone()),
                 method: method.to_owned(),
                 seconds: self.timeout.as_secs(),
             }),
@@ -100,7 +100,7 @@ impl RpcClient {
     }
 
     async fn exchange(&self, method: &str, params: Value) -> Result<Value, RpcClientError> {
-        let malformed = |reason: String| RpcClientError::Malformed { url: self.url.clone(), reason };
+        let malformed = |reason: String| RpcClientError::Malformed { url: Box::new(self.url.clone()), reason };
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let request = Request::builder()
             .method(Method::POST)
@@ -112,7 +112,7 @@ impl RpcClient {
             .http
             .request(request)
             .await
-            .map_err(|source| RpcClientError::Unreachable { url: self.url.clone(), source })?;
+            .map_err(|source| RpcClientError::Unreachable { url: Box::new(self.url.clone()), source })?;
         let status = response.status();
         let bytes = Limited::new(response.into_body(), MAX_RESPONSE)
             .collect()

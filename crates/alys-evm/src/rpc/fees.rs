@@ -97,7 +97,12 @@ fn history(rpc: &EthRpc, count: u64, newest: BlockNumberOrTag, percentiles: &[f6
         BlockNumberOrTag::Number(number) if number > head => {
             return Err(RpcError::Failed(format!("request beyond head block: requested {number}, head {head}")));
         }
-        tag => rpc.reader.resolve(BlockId::Number(tag))?.ok_or(ReadError::UnknownBlock)?,
+        tag @ (BlockNumberOrTag::Latest
+        | BlockNumberOrTag::Finalized
+        | BlockNumberOrTag::Safe
+        | BlockNumberOrTag::Earliest
+        | BlockNumberOrTag::Pending
+        | BlockNumberOrTag::Number(_)) => rpc.reader.resolve(BlockId::Number(tag))?.ok_or(ReadError::UnknownBlock)?,
     };
     let oldest = newest.number.saturating_add(1).saturating_sub(count);
     let mut history = FeeHistory { oldest_block: oldest, ..FeeHistory::default() };

@@ -24,6 +24,7 @@ impl IdProvider for HexIds {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one value per subscription, never in a list")]
 enum Topic {
     Heads,
     Logs(Filter),

@@ -36,13 +36,16 @@ pub(crate) enum TrieError {
     },
 }
 
+/// Nodes by path, as they were and as they become.
+type NodeChanges = BTreeMap<Nibbles, (Option<Vec<u8>>, Option<Vec<u8>>)>;
+
 /// What an update yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TrieUpdate {
     /// The new root hash.
     pub(crate) root: B256,
     /// Every path whose node was read or written: the node before and after.
-    pub(crate) nodes: BTreeMap<Nibbles, (Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub(crate) nodes: NodeChanges,
 }
 
 /// One key's new value; `None` deletes.
@@ -79,6 +82,7 @@ enum Link {
     Loaded(Box<Node>),
 }
 
+#[expect(clippy::large_enum_variant, reason = "branches are the usual case")]
 enum Node {
     Leaf { suffix: Nibbles, value: Vec<u8> },
     Extension { suffix: Nibbles, child: Link },
@@ -91,7 +95,7 @@ const fn empty_children() -> [Link; 16] {
 
 struct Updater<'a, S> {
     source: &'a S,
-    nodes: BTreeMap<Nibbles, (Option<Vec<u8>>, Option<Vec<u8>>)>,
+    nodes: NodeChanges,
     buffer: Vec<u8>,
 }
 

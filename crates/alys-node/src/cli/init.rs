@@ -96,9 +96,15 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
         Preset::Dev => ChainFiles::dev(members, plan.genesis_time, plan.slot_seconds),
         Preset::Testnet => ChainFiles::testnet(members, plan.genesis_time, plan.slot_seconds),
     }
-    .map_err(|error| match error {
+    .map_err(|error| match &error {
         ChainFilesError::Constants(_) => Failure::usage(error),
-        other => Failure::work(other),
+        ChainFilesError::Unreadable { .. }
+        | ChainFilesError::TooLarge { .. }
+        | ChainFilesError::Spec { .. }
+        | ChainFilesError::Genesis { .. }
+        | ChainFilesError::Preset(_)
+        | ChainFilesError::Mismatch { .. }
+        | ChainFilesError::Accounts(_) => Failure::work(error),
     })?;
 
     let genesis_root = files.spec.genesis_root();

@@ -16,12 +16,12 @@ use tower::{BoxError, Layer, Service};
 
 /// Limits and permissions of one listener.
 #[derive(Clone, Debug)]
-pub struct WirePolicy {
+pub(super) struct WirePolicy {
     /// The largest request body in bytes.
-    pub max_body: usize,
+    pub(super) max_body: usize,
     /// Origins (scheme://host[:port], or a scheme ending in `://*`) whose pages may call. Requests without an `Origin`
     /// header do not come from a web page and are not concerned.
-    pub origins: Vec<String>,
+    pub(super) origins: Vec<String>,
 }
 
 impl WirePolicy {
@@ -35,11 +35,11 @@ impl WirePolicy {
 
 /// Makes [`Wire`] services.
 #[derive(Clone, Debug)]
-pub struct WireLayer(Arc<WirePolicy>);
+pub(super) struct WireLayer(Arc<WirePolicy>);
 
 impl WireLayer {
     /// A layer with this policy.
-    pub fn new(policy: WirePolicy) -> Self {
+    pub(super) fn new(policy: WirePolicy) -> Self {
         Self(Arc::new(policy))
     }
 }
@@ -54,7 +54,7 @@ impl<S> Layer<S> for WireLayer {
 
 /// The service of a [`WireLayer`].
 #[derive(Clone, Debug)]
-pub struct Wire<S> {
+pub(super) struct Wire<S> {
     inner: S,
     policy: Arc<WirePolicy>,
 }
