@@ -1,5 +1,7 @@
 //! An independent merged miner against a development node.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+
 mod common;
 
 use common::{DevNode, alys_node, auxminer, number};

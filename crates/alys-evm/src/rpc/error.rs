@@ -159,9 +159,9 @@ mod tests {
             "08c379a0"
             "0000000000000000000000000000000000000000000000000000000000000020"
             "0000000000000000000000000000000000000000000000000000000000000003"
-            "6e6f650000000000000000000000000000000000000000000000000000000000"
+            "6e6f770000000000000000000000000000000000000000000000000000000000"
         );
-        check(error.clone(), "execution reverted: noe");
+        check(error.clone(), "execution reverted: now");
         let panic = bytes!("4e487b710000000000000000000000000000000000000000000000000000000000000011");
         check(panic, "execution reverted: panic: arithmetic underflow or overflow (0x11)");
         check(Bytes::new(), "execution reverted");

@@ -1,6 +1,7 @@
 //! Starts real `alys-node` processes for tests and speaks to them as users do.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
 
 use alys_node::rpc_client::RpcClient;
 use serde_json::{Value, json};
