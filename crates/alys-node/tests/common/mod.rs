@@ -1,7 +1,8 @@
 //! Starts real `alys-node` processes for tests and speaks to them as users do.
 
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+#![allow(unreachable_pub, reason = "shared by test binaries")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it can't go on")]
 
 use alys_node::rpc_client::RpcClient;
 use serde_json::{Value, json};
