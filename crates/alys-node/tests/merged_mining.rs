@@ -32,7 +32,9 @@ fn an_outside_miner_finalizes_bundles_and_bad_proofs_are_refused() {
     assert!(named >= 14, "{named} rejections are in the log:\n{logged}");
 
     mine(&["--bundles", "1"]);
+    node.until("inclusion", |status| number(&status["auxpow"]["records"]) == 1);
     mine(&["--bundles", "1", "--tree-height", "3"]);
+    node.until("inclusion", |status| number(&status["auxpow"]["records"]) == 2);
     mine(&["--bundles", "1", "--commitment", "output"]);
     let status = node.until("finality", |status| {
         number(&status["auxpow"]["records"]) == 3
