@@ -17,7 +17,7 @@ pub struct TreeSnapshot {
     pub system: String,
     /// The root supervisor.
     pub root: NodeSnapshot,
-    /// Messages that found no handler since the start; the newest are in [`System::dead_letters`](crate::System::dead_letters).
+    /// Messages that found no handler since the start; the newest of them are kept as dead letters.
     pub dead_letters: u64,
 }
 
