@@ -12,6 +12,9 @@ use tokio::sync::watch;
 /// How long a call to the node may take.
 const RPC_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long after the start the first round comes; the gateway listens by then.
+const FIRST_ROUND: Duration = Duration::from_millis(500);
+
 /// The miner's only message.
 #[derive(Debug)]
 pub enum MinerMessage {
@@ -77,6 +80,8 @@ impl<B: BitcoinPort + Clone> Actor for MinerActor<B> {
     type Error = MinerError;
 
     async fn started(&mut self, ctx: &mut Context<MinerMessage>) -> Result<(), MinerError> {
+        // A chain that stopped for want of work goes on soon after a restart.
+        ctx.after(FIRST_ROUND, MinerMessage::Mine);
         ctx.every(self.period, || MinerMessage::Mine);
         Ok(())
     }
