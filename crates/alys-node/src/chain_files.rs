@@ -1,5 +1,6 @@
 //! The two files that name a chain: its spec and its EVM genesis; and the presets that make them.
 
+use crate::bounded::{ReadError, read_bounded};
 use crate::dev_accounts::{BALANCE_BTC, dev_accounts};
 use alloy_genesis::Genesis;
 use alys_evm::{AlysGenesis, DEFAULT_GAS_LIMIT, GenesisError, alys_genesis, genesis_hash, parse_genesis};
@@ -9,7 +10,6 @@ use alys_primitives::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The largest chain spec file in bytes.
@@ -40,21 +40,8 @@ const TESTNET_BITS: u32 = 0x1d00_ffff;
 #[derive(Debug, thiserror::Error)]
 pub enum ChainFilesError {
     /// A file can't be read.
-    #[error("{path} can't be read")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file is larger than any of its kind.
-    #[error("{path} has more than {limit} bytes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
+    #[error(transparent)]
+    File(#[from] ReadError),
     /// A chain spec is malformed.
     #[error("chain spec {path}")]
     Spec {
@@ -284,18 +271,6 @@ fn write_canonical(value: &Value, text: &mut String) {
             text.push(']');
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => text.push_str(&value.to_string()),
-    }
-}
-
-fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ChainFilesError> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|source| ChainFilesError::Unreadable { path: path.to_owned(), source })?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
-        Ok(bytes)
-    } else {
-        Err(ChainFilesError::TooLarge { path: path.to_owned(), limit })
     }
 }
 

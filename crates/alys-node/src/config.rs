@@ -1,6 +1,7 @@
 //! The operator's configuration: one table of keys, each settable in the TOML file, by an `ALYS_…` environment variable
 //! and by a flag; later sources win in that order. Every effective value remembers where it came from.
 
+use crate::bounded::{ReadError, read_bounded};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,20 +86,13 @@ impl fmt::Display for Source {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("configuration file {path} can't be read")]
-    Unreadable {
+    #[error("the configuration file can't be used")]
+    File(#[from] ReadError),
+    /// The file is not text.
+    #[error("configuration file {path} is not UTF-8")]
+    NotText {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is larger than any configuration.
-    #[error("configuration file {path} has {size} bytes, more than {MAX_FILE}")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        size: u64,
     },
     /// The file is not TOML.
     #[error("configuration file {path} is not valid TOML")]
@@ -333,12 +327,8 @@ impl Layers {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        if size > MAX_FILE {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), size });
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = String::from_utf8(read_bounded(path, MAX_FILE)?)
+            .map_err(|_| ConfigError::NotText { path: path.to_owned() })?;
         let table: Table =
             text.parse().map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
         let folder = path.parent().unwrap_or(Path::new(""));

@@ -1,12 +1,13 @@
 //! Keystores and passwords as files: bounded reads, private writes, never a secret on a command line or in a message.
 
+use crate::bounded::{ReadError, read_bounded};
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{
     KdfCost, Keystore, KeystoreEntropy, KeystoreError, MAX_KEYSTORE_BYTES, Password, PasswordError,
 };
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -21,13 +22,8 @@ pub const KEY_PATH: &str = "m/12381/3600/0/0/0";
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file can't be read.
-    #[error("{path} can't be read")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] ReadError),
     /// The file can't be written. Existing files are never overwritten.
     #[error("{path} can't be written")]
     Unwritable {
@@ -35,14 +31,6 @@ pub enum KeyFileError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
-    },
-    /// The file is larger than any of its kind.
-    #[error("{path} has more than {limit} bytes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
     },
     /// The keystore can't be used, or the password is wrong.
     #[error("keystore {path}")]
@@ -142,22 +130,6 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     write().map_err(|source| KeyFileError::Unwritable { path: path.to_owned(), source })
 }
 
-/// Reads a file of at most `limit` bytes.
-///
-/// # Errors
-/// An unreadable or larger file.
-pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, KeyFileError> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|source| KeyFileError::Unreadable { path: path.to_owned(), source })?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
-        Ok(bytes)
-    } else {
-        Err(KeyFileError::TooLarge { path: path.to_owned(), limit })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +161,6 @@ mod tests {
             assert!(matches!(read_keystore(&path), Err(KeyFileError::Keystore { .. })), "{text}");
         }
         std::fs::write(&path, vec![b' '; MAX_KEYSTORE_BYTES + 1]).unwrap();
-        assert!(matches!(read_keystore(&path), Err(KeyFileError::TooLarge { .. })));
+        assert!(matches!(read_keystore(&path), Err(KeyFileError::File(ReadError::TooLarge { .. }))));
     }
 }

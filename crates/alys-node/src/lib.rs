@@ -14,6 +14,7 @@
 //! wants to tell its peers is published on [`Node::gossip`], and what they say comes in through [`Node::chain`].
 
 pub mod actors;
+pub mod bounded;
 pub mod chain_files;
 pub mod cli;
 pub mod clock;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often readiness and gauges are brought up to date.
+/// How often readiness is brought up to date.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The gateway's only message.
@@ -115,8 +115,6 @@ impl GatewayActor {
         let tree = ctx.system().tree();
         let mut missing = Vec::new();
         visit(&tree.root, &mut |node| {
-            let depth = f64::from(u32::try_from(node.inbox_depth).unwrap_or(u32::MAX));
-            metrics::gauge!("alys_actor_inbox_depth", "actor" => node.path.clone()).set(depth);
             if node.children.is_empty() && node.state != Phase::Running && !is_optional(&node.path) {
                 missing.push(node.path.clone());
             }

@@ -78,7 +78,7 @@ pub(super) fn config(command: ConfigCommand) -> Outcome {
 
 fn explain(error: ConfigError) -> Failure {
     let help = match &error {
-        ConfigError::Unreadable { .. } | ConfigError::TooLarge { .. } => "`alys-node init` writes a configuration",
+        ConfigError::File(_) | ConfigError::NotText { .. } => "`alys-node init` writes a configuration",
         ConfigError::Syntax { .. } => "strings need quotes, sections stand in [brackets]",
         ConfigError::UnknownKey { .. } | ConfigError::BadValue { .. } => "`alys-node config print` lists every key",
     };

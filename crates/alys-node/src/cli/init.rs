@@ -98,8 +98,7 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     }
     .map_err(|error| match &error {
         ChainFilesError::Constants(_) => Failure::usage(error),
-        ChainFilesError::Unreadable { .. }
-        | ChainFilesError::TooLarge { .. }
+        ChainFilesError::File(_)
         | ChainFilesError::Spec { .. }
         | ChainFilesError::Genesis { .. }
         | ChainFilesError::Preset(_)

@@ -1,7 +1,9 @@
 //! `alys-node keys`.
 
 use super::failure::{Failure, Outcome};
-use crate::key_files::{KeyFileError, generate_key, read_bounded, read_keystore, read_password, write_keystore};
+use super::history::{HistoryCommand, history};
+use crate::bounded::{ReadError, read_bounded};
+use crate::key_files::{KeyFileError, generate_key, read_keystore, read_password, write_keystore};
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Password};
 use clap::{Args, Subcommand, ValueEnum};
@@ -51,6 +53,9 @@ pub(super) enum KeysCommand {
         #[command(flatten)]
         password: PasswordSource,
     },
+    /// Moves the record of what a member's key has signed.
+    #[command(subcommand)]
+    History(HistoryCommand),
 }
 
 #[derive(Args)]
@@ -106,6 +111,7 @@ pub(super) fn keys(command: KeysCommand) -> Outcome {
             println!("{}", possession(&key));
             Ok(())
         }
+        KeysCommand::History(command) => history(command),
     }
 }
 
@@ -115,8 +121,7 @@ fn store(key: &SecretKey, out: &Path, encryption: &Encryption) -> Outcome {
         KeyFileError::Unwritable { .. } => {
             Failure::work(error).help("keystores are never overwritten: name another file")
         }
-        KeyFileError::Unreadable { .. }
-        | KeyFileError::TooLarge { .. }
+        KeyFileError::File(_)
         | KeyFileError::Keystore { .. }
         | KeyFileError::Password { .. }
         | KeyFileError::Entropy(_)
@@ -149,7 +154,7 @@ fn read_secret(path: &Path) -> Result<SecretKey, Failure> {
 
 fn list(folder: &Path, json: bool) -> Outcome {
     let entries = std::fs::read_dir(folder).map_err(|source| {
-        Failure::work(KeyFileError::Unreadable { path: folder.to_owned(), source }).help("a folder is needed")
+        Failure::work(ReadError::Unreadable { path: folder.to_owned(), source }).help("a folder is needed")
     })?;
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))

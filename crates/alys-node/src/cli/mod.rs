@@ -4,6 +4,7 @@ mod auxpow;
 mod config;
 mod dev;
 mod failure;
+mod history;
 mod init;
 mod keys;
 mod run;

@@ -2,6 +2,7 @@
 
 use super::wire::{WireLayer, WirePolicy};
 use crate::config::RpcSection;
+use alys_evm::rpc::HexIds;
 use jsonrpsee::server::middleware::http::HostFilterLayer;
 use jsonrpsee::server::{BatchRequestConfig, Methods, PingConfig, Server, ServerConfig, ServerHandle};
 use std::net::SocketAddr;
@@ -54,6 +55,7 @@ impl Gateway {
             .max_subscriptions_per_connection(config.max_subscriptions)
             .set_batch_request_config(BatchRequestConfig::Limit(config.max_batch))
             .enable_ws_ping(PingConfig::new())
+            .set_id_provider(HexIds)
             .build();
         let bind = |source| GatewayError::Bind { address: config.listen, source };
         let server = Server::builder()
