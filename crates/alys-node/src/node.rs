@@ -24,6 +24,7 @@ use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
 use alys_store::{Database, Reader, StoreConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +48,16 @@ pub enum StartError {
     Folder {
         /// The folder.
         path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An address that the node should listen on is taken, or is none of this machine's.
+    #[error("can't listen on {address} (`{key}`)")]
+    Listen {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
     },
@@ -150,6 +161,8 @@ impl NodeBuilder {
         let config = Arc::new(config);
         let spec = Arc::new(files.spec);
         let data = &config.node.data_dir;
+        check_free("rpc.listen", config.rpc.listen)?;
+        check_free("metrics.listen", config.metrics.listen)?;
         make_folder(data)?;
         chain_config.member_key = validator.as_ref().map(|v| v.key.public_key().to_bytes().into());
 
@@ -340,6 +353,11 @@ async fn run_executor(thread: ExecutorThread, token: CancellationToken) -> Servi
             Err(error) => Err(error.into()),
         },
     }
+}
+
+/// A taken port is told before anything is opened; otherwise it would show as a gateway that restarts in vain.
+fn check_free(key: &'static str, address: SocketAddr) -> Result<(), StartError> {
+    TcpListener::bind(address).map(drop).map_err(|source| StartError::Listen { key, address, source })
 }
 
 fn make_folder(path: &Path) -> Result<(), StartError> {

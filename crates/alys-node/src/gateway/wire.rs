@@ -126,6 +126,10 @@ where
         Ok(document) => document,
         Err(error) => return Ok(refusal(StatusCode::OK, -32700, &format!("parse error: {error}"))),
     };
+    if !is_request(&document) {
+        let message = "a request is an object with a `method`, a batch an array of requests";
+        return Ok(refusal(StatusCode::OK, -32600, message));
+    }
     let legacy = complete(&mut document);
     let body = if legacy { serde_json::to_vec(&document)? } else { bytes.to_vec() };
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -133,6 +137,15 @@ where
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     let response = inner.call(HttpRequest::from_parts(parts, HttpBody::from(body))).await?;
     if legacy { as_version_one(response).await } else { Ok(response) }
+}
+
+/// Whether it can be a call or a batch; what the calls of a batch lack, each answer tells by itself.
+fn is_request(document: &Value) -> bool {
+    match document {
+        Value::Object(call) => call.get("method").is_some_and(Value::is_string),
+        Value::Array(calls) => !calls.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// Adds what a 1.0 request lacks; tells whether anything was missing.

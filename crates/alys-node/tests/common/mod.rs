@@ -4,6 +4,8 @@
 #![allow(unreachable_pub, reason = "shared by test binaries")]
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it can't go on")]
 
+pub mod wallet;
+
 use alys_node::rpc_client::RpcClient;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _};

@@ -1,0 +1,112 @@
+//! The commands that a member and an operator use besides `run`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+
+mod common;
+
+use common::{DevNode, alys_node, number};
+use serde_json::Value;
+use std::path::Path;
+
+/// Runs a command that must succeed, and gives its stdout.
+fn output(arguments: &[&str]) -> String {
+    let output = alys_node().args(arguments).env("ALYS_KEYSTORE_PASSWORD", "correct horse").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn exit_code(arguments: &[&str]) -> (i32, String) {
+    let output = alys_node().args(arguments).env("ALYS_KEYSTORE_PASSWORD", "wrong").output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn keys_are_made_imported_listed_and_proven() {
+    let folder = tempfile::tempdir().unwrap();
+    let (made, imported) = (text(&folder.path().join("made.json")), text(&folder.path().join("imported.json")));
+    let new: Value = serde_json::from_str(&output(&["keys", "new", "--kdf", "pbkdf2", "--out", &made])).unwrap();
+    let pop: Value = serde_json::from_str(&output(&["keys", "pop", &made])).unwrap();
+    assert_eq!(new, pop, "what `new` prints is what a chain spec needs");
+
+    let secret = text(&folder.path().join("secret"));
+    // Private key of the first test case of Ethereum's BLS suite.
+    std::fs::write(&secret, "263dbd792f5b1be47ed85f8938c0f29586af0d3ac7b977f21c278fe1462040e3\n").unwrap();
+    let import = ["keys", "import", "--kdf", "pbkdf2", "--secret", &secret, "--out", &imported];
+    let known: Value = serde_json::from_str(&output(&import)).unwrap();
+    assert_eq!(
+        known["public_key"],
+        "0xa491d1b0ecd9bb917989f0e74f0dea0422eac4a873e5e2644f368dffb9a6e20fd6e10c1b77654d067c0618f6e5a7f79a"
+    );
+    let (code, error) = exit_code(&import);
+    assert!(code == 1 && error.contains("never overwritten"), "{error}");
+
+    let listed: Value = serde_json::from_str(&output(&["keys", "list", "--json", &text(folder.path())])).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    let (code, error) = exit_code(&["keys", "pop", &made]);
+    assert!(code == 1 && error.contains("made.json"), "wrong password: {error}");
+    let (code, _) = exit_code(&["keys", "new"]);
+    assert_eq!(code, 2, "wrong usage");
+}
+
+#[test]
+fn a_signing_history_moves_with_its_key_and_never_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let chain = text(&folder.path().join("chain"));
+    output(&["init", "--preset", "dev", "--data-dir", &chain]);
+    let config = text(&folder.path().join("chain/member-0/alys.toml"));
+    let record = folder.path().join("chain/member-0/data/signing-record");
+    let document = folder.path().join("history.json");
+    let export = ["keys", "history", "export", "--config", &config];
+    let import = ["keys", "history", "import", &text(&document), "--config", &config].map(str::to_owned);
+    let import: Vec<&str> = import.iter().map(String::as_str).collect();
+
+    let mut history: Value = serde_json::from_str(&output(&export)).unwrap();
+    assert_eq!(history["data"][0]["signed_proposals"], serde_json::json!([]));
+    let write = |history: &mut Value, slot: u64| {
+        history["data"][0]["signed_proposals"] = serde_json::json!([{ "slot": slot.to_string() }]);
+        std::fs::write(&document, history.to_string()).unwrap();
+    };
+    write(&mut history, 700);
+    assert!(output(&import).contains("slot 700"));
+    write(&mut history, 300);
+    assert!(output(&import).contains("slot 700"), "an older history lowers nothing");
+
+    // A record that is gone comes back from the document.
+    std::fs::remove_file(&record).unwrap();
+    let (code, error) = exit_code(&export);
+    assert!(code == 1 && error.contains("without history"), "{error}");
+    write(&mut history, 800);
+    assert!(output(&import).contains("slot 800"));
+
+    for broken in
+        ["", "{}", &history.to_string().replace("\"1\"", "\"2\""), &history.to_string().replace("\"800\"", "800")]
+    {
+        std::fs::write(&document, broken).unwrap();
+        let (code, error) = exit_code(&import);
+        assert!(code == 1 && error.contains("was not imported"), "{broken:.60}: {error}");
+    }
+}
+
+#[test]
+fn status_shows_heights_federation_and_actors() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = DevNode::start(&folder.path().join("chain"), &["--slot-duration", "1s"], &folder.path().join("log"));
+    node.until("a block", |status| number(&status["head"]["height"]) > 0);
+    let shown: Value = serde_json::from_str(&output(&["status", "--json", "--rpc", &node.rpc])).unwrap();
+    assert!(number(&shown["status"]["head"]["height"]) > 0);
+    assert_eq!(shown["actors"]["children"].as_array().unwrap().len() > 5, true, "{shown}");
+    let shown = output(&["status", "--rpc", &node.rpc]);
+    for word in ["head", "safe", "finalized", "federation", "root/chain", "root/storage"] {
+        assert!(shown.contains(word), "{word} is not in:\n{shown}");
+    }
+    let rpc = node.rpc.clone();
+    assert!(node.terminate().success(), "SIGTERM ends in order");
+    let (code, error) = exit_code(&["status", "--rpc", &rpc]);
+    assert!(code == 1 && error.contains("is the node running?"), "{error}");
+    assert_eq!(exit_code(&["status", "--rpc", "ftp://x"]).0, 2);
+}
