@@ -39,8 +39,6 @@ pub struct Ask<M: Message, T: Send + 'static> {
     slot: Arc<Slot<T>>,
     state: State<M>,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Id of the actor that asks, if it is entered in the graph of waits.
-    asker: Option<usize>,
 }
 
 impl<M: Message, T: Send + 'static> Ask<M, T> {
@@ -52,7 +50,7 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
         };
         let slot = Arc::new(Slot::new(deadline, parent));
         let message = request(Reply::new(Arc::clone(&slot)));
-        Self { cell, slot, state: State::Ready(message), sleep: None, asker: None }
+        Self { cell, slot, state: State::Ready(message), sleep: None }
     }
 
     fn send(&mut self, message: M, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
@@ -87,12 +85,12 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
         let target = self.cell.core();
         let id = target.id();
         let cycle = current::with(|scope| {
-            let me = scope.node.as_ref()?.core();
+            let node = scope.node.as_ref()?;
+            let me = node.core();
             if me.id() == id {
                 return Some(vec![me.path(), me.path()]);
             }
-            me.wait_begins(id);
-            self.asker = Some(me.id());
+            self.slot.wait_begins(node, id);
             if !target.is_waiting() {
                 return None;
             }
@@ -105,28 +103,10 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
         }
     }
 
-    fn leave_graph(&mut self) {
-        let Some(asker) = self.asker.take() else { return };
-        let id = self.cell.core().id();
-        let here = current::with(|scope| match &scope.node {
-            Some(node) if node.core().id() == asker => {
-                node.core().wait_ends(id);
-                true
-            }
-            _ => false,
-        });
-        // The future was moved out of the actor after its first poll.
-        if here != Some(true)
-            && let Some(node) = self.cell.core().shared().and_then(|s| s.graph.get(asker))
-        {
-            node.core().wait_ends(id);
-        }
-    }
-
     fn finish(&mut self, result: Result<T, AskError>) -> Poll<Result<T, AskError>> {
         self.leave_line();
         self.state = State::Done;
-        self.leave_graph();
+        self.slot.wait_ends();
         Poll::Ready(result)
     }
 
@@ -188,7 +168,7 @@ impl<M: Message, T: Send + 'static> Drop for Ask<M, T> {
             State::Ready(_) | State::Line { .. } | State::Sent => {
                 self.slot.close();
                 self.leave_line();
-                self.leave_graph();
+                self.slot.wait_ends();
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::health::{Health, Probe, Recovery};
 use crate::inbox::{Admission, Envelope, Inbox};
 use crate::message::Message;
 use crate::panics;
+use crate::reply::Pending;
 use crate::snapshot::{DeadReason, Phase};
 use crate::supervise::Event;
 use crate::system::Shared;
@@ -36,6 +37,22 @@ pub(crate) mod flag {
 /// Called with how an incarnation ended, and whether it was the last.
 pub(crate) type OnDown = Box<dyn FnOnce(Exit, bool) + Send>;
 
+/// Who hears of the end of incarnations.
+pub(crate) enum Monitor {
+    /// Of the next, whatever it is.
+    Once(OnDown),
+    /// Of the next that is a failure.
+    Failure(OnDown),
+}
+
+impl Monitor {
+    pub(crate) fn tell(self, exit: Exit, is_final: bool) {
+        match self {
+            Self::Once(down) | Self::Failure(down) => down(exit, is_final),
+        }
+    }
+}
+
 struct Rare {
     last_exit: Option<Exit>,
     health: Health,
@@ -43,8 +60,10 @@ struct Rare {
     memory: u64,
     token: Option<CancellationToken>,
     link: Option<Exit>,
-    monitors: Vec<(u64, OnDown)>,
+    monitors: Vec<(u64, Monitor)>,
     next_monitor: u64,
+    /// The request in hand of a blocking actor, whose thread may never come back to fail it.
+    hand: Option<Arc<dyn Pending>>,
     kinds: Vec<&'static str>,
     waits: Vec<usize>,
 }
@@ -114,6 +133,7 @@ impl Core {
                 link: None,
                 monitors: Vec::new(),
                 next_monitor: 0,
+                hand: None,
                 kinds: Vec::new(),
                 waits: Vec::new(),
             }),
@@ -325,7 +345,7 @@ impl Core {
     }
 
     /// Calls `down` when the incarnation ends, or gives it back with the end if the actor has stopped for good.
-    pub(crate) fn monitor(&self, down: OnDown) -> Result<u64, (OnDown, Exit)> {
+    pub(crate) fn monitor(&self, down: Monitor) -> Result<u64, (Monitor, Exit)> {
         self.rare(|r| {
             if self.phase() == Phase::Stopped {
                 return Err((down, r.last_exit.clone().unwrap_or(Exit::Normal)));
@@ -346,10 +366,17 @@ impl Core {
     }
 
     pub(crate) fn tell_monitors(&self, exit: &Exit, is_final: bool) {
-        let monitors = self.rare(|r| std::mem::take(&mut r.monitors));
-        for (_, down) in monitors {
-            down(exit.clone(), is_final);
+        let all = is_final || exit.is_failure();
+        let monitors: Vec<_> =
+            self.rare(|r| r.monitors.extract_if(.., |(_, m)| all || matches!(m, Monitor::Once(_))).collect());
+        for (_, monitor) in monitors {
+            monitor.tell(exit.clone(), is_final);
         }
+    }
+
+    /// Keeps the request in hand where the supervisor can fail it.
+    pub(crate) fn hold(&self, ask: Option<Arc<dyn Pending>>) -> Option<Arc<dyn Pending>> {
+        self.rare(|r| std::mem::replace(&mut r.hand, ask))
     }
 
     pub(crate) fn stopped_for_good(&self) {
@@ -415,6 +442,8 @@ pub(crate) trait Node: Send + Sync + 'static {
     fn finish(&self);
     fn inbox(&self) -> InboxView;
     fn set_admission(&self, admission: Admission);
+    /// True if messages wait that were acknowledged to their senders.
+    fn has_messages(&self) -> bool;
     /// Children in start order; `None` for an actor.
     fn children(&self) -> Option<Vec<Arc<dyn Node>>>;
 }
@@ -578,6 +607,10 @@ impl<M: Message> Node for Cell<M> {
 
     fn set_admission(&self, admission: Admission) {
         self.inbox.set_admission(admission);
+    }
+
+    fn has_messages(&self) -> bool {
+        self.inbox.depth() > 0
     }
 
     fn children(&self) -> Option<Vec<Arc<dyn Node>>> {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actor::StartCause;
 use crate::addr::{Addr, Correlation};
-use crate::cell::{Core, Node, flag};
+use crate::cell::{Core, Monitor, Node, flag};
 use crate::current;
 use crate::error::Exit;
 use crate::health::Health;
@@ -69,6 +69,7 @@ pub struct Context<M: Message> {
     stop: bool,
     draining: bool,
     suspended: bool,
+    blocking: bool,
     /// User messages since the lanes were looked at.
     run_of_users: u32,
     /// Lane messages since a user message.
@@ -76,7 +77,7 @@ pub struct Context<M: Message> {
 }
 
 impl<M: Message> Context<M> {
-    pub(crate) fn new(addr: Addr<M>, system: SystemRef, incarnation: u64, cause: StartCause) -> Self {
+    pub(crate) fn new(addr: Addr<M>, system: SystemRef, incarnation: u64, cause: StartCause, blocking: bool) -> Self {
         Self {
             addr,
             system,
@@ -89,6 +90,7 @@ impl<M: Message> Context<M> {
             stop: false,
             draining: false,
             suspended: false,
+            blocking,
             run_of_users: 0,
             run_of_events: 0,
         }
@@ -178,13 +180,10 @@ impl<M: Message> Context<M> {
         let deliver = move |exit: Exit, is_final: bool| {
             cell.defer(incarnation, Box::new(move || down(Down { path, exit, is_final })));
         };
-        match node.core().monitor(Box::new(deliver)) {
-            Ok(id) => self.monitors.push((node, id)),
-            Err((deliver, exit)) => deliver(exit, true),
-        }
+        self.watch(node, Monitor::Once(Box::new(deliver)));
     }
 
-    /// Ends this incarnation in failure when one of `to` does.
+    /// Ends this incarnation in failure when one of `to` does, or has done if it has stopped for good.
     pub fn link<N: Message>(&mut self, to: &Addr<N>) {
         let node = to.node();
         let child = node.core().path().to_string();
@@ -196,9 +195,13 @@ impl<M: Message> Context<M> {
                 cell.inbox.wake_receiver();
             }
         };
-        match node.core().monitor(Box::new(deliver)) {
+        self.watch(node, Monitor::Failure(Box::new(deliver)));
+    }
+
+    fn watch(&mut self, node: Arc<dyn Node>, monitor: Monitor) {
+        match node.core().monitor(monitor) {
             Ok(id) => self.monitors.push((node, id)),
-            Err((deliver, exit)) => deliver(exit, true),
+            Err((monitor, exit)) => monitor.tell(exit, true),
         }
     }
 
@@ -229,6 +232,14 @@ impl<M: Message> Context<M> {
 
     pub(crate) fn core(&self) -> &Core {
         self.addr.cell.core()
+    }
+
+    pub(crate) const fn is_blocking(&self) -> bool {
+        self.blocking
+    }
+
+    pub(crate) const fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     pub(crate) const fn is_stopping(&self) -> bool {

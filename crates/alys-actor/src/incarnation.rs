@@ -189,7 +189,7 @@ async fn live<A: Actor>(factory: Factory<A>, addr: Addr<A::Message>, settings: S
         Err(panic) => return Exit::Panicked(panic),
     };
     drop(factory);
-    let mut ctx = Context::new(addr, launch.system, launch.incarnation, launch.cause);
+    let mut ctx = Context::new(addr, launch.system, launch.incarnation, launch.cause, settings.blocking);
     let started = AssertUnwindSafe(actor.started(&mut ctx)).catch_unwind().await;
     let exit = match started {
         Err(payload) => Exit::Panicked(describe(&*payload)),
@@ -274,8 +274,12 @@ async fn handle<A: Actor>(
     if let Some(message) = copy {
         cell.keep_for_retry(Some(Envelope::new(message, None, correlation).crashed(crashes)));
     }
-    current::begin(correlation, ask);
     let core = cell.core();
+    let holds = is_request && ctx.is_blocking();
+    if holds {
+        core.hold(ask.clone());
+    }
+    current::begin(correlation, ask);
     core.set_busy(meter.index(core, kind));
     let began = meter.begin();
     let handling = AssertUnwindSafe(actor.handle(message, ctx)).catch_unwind();
@@ -287,6 +291,13 @@ async fn handle<A: Actor>(
     };
     if let Some(began) = began {
         meter.end(core, began);
+    }
+    if core.incarnation() != ctx.incarnation() {
+        // It was given up as stuck; what the cell holds belongs to the one that runs now.
+        return Some(Exit::Killed);
+    }
+    if holds {
+        drop(core.hold(None));
     }
     let exit = match result {
         Ok(Ok(())) => {

@@ -65,7 +65,7 @@ impl Shared {
     pub(crate) fn critical(&self, child: &str, exit: &Exit) {
         lock(&self.cause)
             .get_or_insert_with(|| Exit::Escalated { child: child.to_owned(), cause: Box::new(exit.clone()) });
-        let _ = self.keeper.send(Event::End(How::Drain));
+        let _ = self.keeper.send(Event::End { how: How::Drain, incarnation: 0 });
     }
 
     pub(crate) fn note_killed(&self, path: &str) {
@@ -240,7 +240,7 @@ async fn keep(
             Some(Event::Started { .. }) => {
                 let _ = started.send(true);
             }
-            Some(Event::End(how)) => node.end(how),
+            Some(Event::End { how, .. }) => node.end(how),
             Some(Event::Exited { exit, .. }) => break exit,
             Some(Event::Add { .. } | Event::Restart { .. } | Event::Stop { .. } | Event::Recover { .. }) => {}
             None => break Exit::Killed,
@@ -353,7 +353,7 @@ impl SystemRef {
 
     /// Begins an orderly shutdown.
     pub fn request_shutdown(&self) {
-        let _ = self.shared.keeper.send(Event::End(How::Drain));
+        let _ = self.shared.keeper.send(Event::End { how: How::Drain, incarnation: 0 });
     }
 
     /// Waits until the whole tree has ended: after a shutdown, the failure of a critical child, or an escalation of the root.

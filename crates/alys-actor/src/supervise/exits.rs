@@ -67,9 +67,9 @@ impl Supervision {
     /// A child that crashes while it drains is started again to handle what it has acknowledged.
     pub(super) fn drains_on(&mut self, uid: u64, exit: &Exit, killed: bool, system: &SystemRef) -> bool {
         let Some(entry) = self.entries.get(&uid) else { return false };
-        let left = entry.runner.node().inbox().depth;
+        let left = entry.runner.node().has_messages();
         let policy = entry.runner.settings().restart;
-        if killed || left == 0 || !exit.is_failure() || policy == RestartPolicy::Temporary {
+        if killed || !left || !exit.is_failure() || policy == RestartPolicy::Temporary {
             return false;
         }
         if !self.intensity.allow(Instant::now()) {

@@ -56,7 +56,11 @@ pub(crate) enum Event {
     Recover {
         uid: u64,
     },
-    End(How),
+    End {
+        how: How,
+        /// Of the supervisor, when it was said.
+        incarnation: u64,
+    },
 }
 
 enum State {
@@ -254,13 +258,13 @@ impl Supervision {
             Event::Restart { uid } => self.restart(uid, system),
             Event::Stop { uid } => self.remove(uid, system),
             Event::Recover { uid } => self.recover(uid),
-            Event::End(how) => self.end(
-                how,
-                match how {
-                    How::Drain => Exit::Drained,
-                    How::Halt => Exit::Halted,
-                },
-            ),
+            Event::End { how: How::Drain, .. } => self.end(How::Drain, Exit::Drained),
+            // A halt that an incarnation before this one did not live to hear is none of this one's.
+            Event::End { how: How::Halt, incarnation } => {
+                if incarnation == self.branch.core().incarnation() {
+                    self.end(How::Halt, Exit::Halted);
+                }
+            }
         }
     }
 

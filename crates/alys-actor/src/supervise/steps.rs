@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::{GRACE, Purpose, State, Supervision};
 use crate::actor::StartCause;
 use crate::cell::How;
-use crate::error::Exit;
+use crate::error::{AskError, Exit};
 use crate::health::Recovery;
 use crate::inbox::Admission;
 use crate::incarnation::Launch;
@@ -119,6 +119,11 @@ impl Supervision {
                     // Whatever it still does, it is no longer the one that has the inbox.
                     entry.incarnation = entry.incarnation.saturating_add(1);
                     node.core().begin_incarnation(entry.incarnation);
+                    if let Some(ask) = node.core().hold(None) {
+                        let ends = self.ending.is_some()
+                            || matches!(entry.state, State::Stopping { purpose: Purpose::Remove, .. });
+                        ask.fail(if ends { AskError::Stopped } else { AskError::Restarting });
+                    }
                     node.core().note_exit(&Exit::Killed);
                     self.on_exited(uid, Exit::Killed, system);
                 }

@@ -52,7 +52,7 @@ impl Supervision {
             }
             State::Down | State::Backoff => {
                 let exit = entry.last.clone().unwrap_or(Exit::Drained);
-                if entry.incarnation > 0 && entry.runner.node().inbox().depth > 0 {
+                if entry.incarnation > 0 && entry.runner.node().has_messages() {
                     self.start_draining(uid, system);
                     if let Some(Entry { state: State::Stopping { purpose, .. }, .. }) = self.entries.get_mut(&uid) {
                         *purpose = Purpose::Remove;
