@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::{Purpose, State, Supervision};
 use crate::cell::How;
-use crate::child::RestartPolicy;
 use crate::error::Exit;
 use crate::health::Recovery;
 use crate::incarnation::Kill;
@@ -64,15 +63,14 @@ impl Supervision {
         }
     }
 
-    /// A child that crashes while it drains is started again to handle what it has acknowledged.
+    /// A child that crashes while it drains, or had been told to restart before, is started again to handle what it has
+    /// acknowledged.
     pub(super) fn drains_on(&mut self, uid: u64, exit: &Exit, killed: bool, system: &SystemRef) -> bool {
         let Some(entry) = self.entries.get(&uid) else { return false };
         let left = entry.runner.node().has_messages();
-        let policy = entry.runner.settings().restart;
-        if killed || !left || !exit.is_failure() || policy == RestartPolicy::Temporary {
-            return false;
-        }
-        if !self.intensity.allow(Instant::now()) {
+        let halted = *exit == Exit::Halted;
+        let follows = halted || (*exit != Exit::Drained && entry.runner.settings().restart.restarts(exit));
+        if killed || !left || !follows || !(halted || self.intensity.allow(Instant::now())) {
             return false;
         }
         self.down_for_now(uid, exit);
