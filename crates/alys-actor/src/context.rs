@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actor::StartCause;
 use crate::addr::{Addr, Correlation};
-use crate::cell::{Core, Monitor, Node, flag};
+use crate::cell::{Cell, Core, Monitor, Node, flag};
 use crate::current;
 use crate::error::Exit;
 use crate::health::Health;
@@ -232,6 +232,10 @@ impl<M: Message> Context<M> {
 
     pub(crate) fn core(&self) -> &Core {
         self.addr.cell.core()
+    }
+
+    pub(crate) fn cell(&self) -> &Cell<M> {
+        &self.addr.cell
     }
 
     pub(crate) const fn is_blocking(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::message::{Message, Overflow};
 use crate::reply::Pending;
 use crate::sync::{Mutex, lock};
 
-/// One message of [`AGE_SAMPLE`] carries the time it was queued at.
+/// Of one message in so many it is noted when it was queued.
 const AGE_SAMPLE: u64 = 64;
 
 /// A message on its way, with what travels along.
@@ -24,12 +24,11 @@ pub(crate) struct Envelope<M> {
     pub(crate) correlation: u64,
     /// Times that handling this message has crashed its actor.
     pub(crate) crashes: u32,
-    at: Option<Instant>,
 }
 
 impl<M> Envelope<M> {
     pub(crate) const fn new(message: M, ask: Option<Arc<dyn Pending>>, correlation: u64) -> Self {
-        Self { message, ask, correlation, crashes: 0, at: None }
+        Self { message, ask, correlation, crashes: 0 }
     }
 
     pub(crate) fn crashed(self, times: u32) -> Self {
@@ -72,6 +71,10 @@ struct Waiter {
 struct State<M> {
     capacity: usize,
     queue: VecDeque<Envelope<M>>,
+    /// Messages that have left the front.
+    gone: u64,
+    /// When some of those that wait were queued, by how many were to leave before them.
+    stamps: VecDeque<(u64, Instant)>,
     closed: bool,
     /// The receiver waits for a message, not inside a handler.
     idle: bool,
@@ -94,6 +97,8 @@ impl<M: Message> Inbox<M> {
             state: Mutex::new(State {
                 capacity: capacity.max(1),
                 queue: VecDeque::new(),
+                gone: 0,
+                stamps: VecDeque::new(),
                 closed: false,
                 idle: false,
                 receiver: None,
@@ -120,7 +125,7 @@ impl<M: Message> Inbox<M> {
 
     /// About how long the oldest message has waited, exact to a few messages.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        lock(&self.state).queue.iter().find_map(|e| e.at)
+        lock(&self.state).stamps.front().map(|(_, at)| *at)
     }
 
     pub(crate) fn set_admission(&self, admission: Admission) {
@@ -154,6 +159,7 @@ impl<M: Message> Inbox<M> {
                 let oldest = state.queue.iter().position(|e| e.message.overflow() == Overflow::DropOldest);
                 match oldest.and_then(|i| state.queue.remove(i)) {
                     Some(old) => {
+                        state.left();
                         let receiver = state.push(envelope);
                         drop(state);
                         wake(receiver);
@@ -227,6 +233,7 @@ impl<M: Message> Inbox<M> {
         match state.queue.pop_front() {
             Some(envelope) => {
                 state.idle = false;
+                state.left();
                 let next = state.grant();
                 drop(state);
                 wake(next);
@@ -253,6 +260,7 @@ impl<M: Message> Inbox<M> {
     pub(crate) fn put_back(&self, envelope: Envelope<M>) {
         let mut state = lock(&self.state);
         state.queue.push_front(envelope);
+        state.gone = state.gone.wrapping_sub(1);
         let receiver = if state.idle { state.receiver.take() } else { None };
         state.idle = false;
         drop(state);
@@ -273,7 +281,9 @@ impl<M: Message> Inbox<M> {
 
     /// Takes out what waits.
     pub(crate) fn take_all(&self) -> VecDeque<Envelope<M>> {
-        std::mem::take(&mut lock(&self.state).queue)
+        let mut state = lock(&self.state);
+        state.stamps.clear();
+        std::mem::take(&mut state.queue)
     }
 }
 
@@ -322,11 +332,15 @@ impl<M: Message> State<M> {
     }
 
     /// Queues, and gives the receiver to wake, to be woken after the lock.
-    fn push(&mut self, mut envelope: Envelope<M>) -> Option<Waker> {
+    fn push(&mut self, envelope: Envelope<M>) -> Option<Waker> {
         if self.sent.is_multiple_of(AGE_SAMPLE) {
-            envelope.at = Some(Instant::now());
+            self.stamp();
         }
         self.sent = self.sent.wrapping_add(1);
+        if self.queue.capacity() == 0 {
+            // Many actors never have more than one message that waits.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(envelope);
         if !self.idle {
             return None;
@@ -336,15 +350,28 @@ impl<M: Message> State<M> {
     }
 
     /// Puts the envelope in the place of the one with its key; gives the old one back, or the new one if there is none.
-    fn replace(&mut self, mut envelope: Envelope<M>) -> Result<Envelope<M>, Envelope<M>> {
+    fn replace(&mut self, envelope: Envelope<M>) -> Result<Envelope<M>, Envelope<M>> {
         let key = envelope.message.key();
         match self.queue.iter_mut().rev().find(|e| e.message.overflow() == Overflow::Coalesce && e.message.key() == key)
         {
-            Some(old) => {
-                envelope.at = old.at;
-                Ok(std::mem::replace(old, envelope))
-            }
+            Some(old) => Ok(std::mem::replace(old, envelope)),
             None => Err(envelope),
+        }
+    }
+
+    fn stamp(&mut self) {
+        if self.stamps.capacity() == 0 {
+            self.stamps.reserve_exact(1);
+        }
+        let before = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
+        self.stamps.push_back((self.gone.wrapping_add(before), Instant::now()));
+    }
+
+    /// The first has been taken out.
+    fn left(&mut self) {
+        self.gone = self.gone.wrapping_add(1);
+        while self.stamps.front().is_some_and(|(n, _)| *n < self.gone) {
+            self.stamps.pop_front();
         }
     }
 

@@ -89,6 +89,7 @@ mod graph;
 mod health;
 mod inbox;
 mod incarnation;
+mod kinds;
 mod message;
 mod panics;
 mod reply;

@@ -17,6 +17,7 @@ use crate::child::Runner as _;
 use crate::error::{Exit, LookupError, StartError};
 use crate::graph::Graph;
 use crate::incarnation::{Kill, Launch};
+use crate::kinds::Kinds;
 use crate::message::Message;
 use crate::panics;
 use crate::snapshot::{DeadLetter, DeadReason, NodeSnapshot, Phase, TreeSnapshot};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     perturb: Option<u64>,
     root: OnceLock<Arc<Branch>>,
     pub(crate) graph: Graph,
+    pub(crate) kinds: Kinds,
     dead: Mutex<VecDeque<DeadLetter>>,
     dead_count: AtomicU64,
     correlation: AtomicU64,
@@ -153,6 +155,7 @@ impl Builder {
             perturb: self.perturb,
             root: OnceLock::new(),
             graph: Graph::default(),
+            kinds: Kinds::default(),
             dead: Mutex::new(VecDeque::new()),
             dead_count: AtomicU64::new(0),
             correlation: AtomicU64::new(0),

@@ -79,7 +79,7 @@ impl Supervision {
             State::Finished => true,
             State::Down | State::Backoff => {
                 let has_messages = entry.incarnation > 0 && entry.runner.node().has_messages();
-                let exit = entry.last.clone().unwrap_or(Exit::Drained);
+                let exit = entry.last.as_deref().cloned().unwrap_or(Exit::Drained);
                 entry.state = State::Down;
                 self.set_due(uid, None);
                 match how {

@@ -33,7 +33,7 @@ impl Supervision {
         if entry.up_since.take().is_some_and(|up| now.saturating_duration_since(up) >= reset_after) {
             entry.row = 0;
         }
-        entry.last = Some(exit.clone());
+        entry.last = Some(Box::new(exit.clone()));
         entry.kill = Kill::Nothing;
         let state = std::mem::replace(&mut entry.state, State::Down);
         match state {

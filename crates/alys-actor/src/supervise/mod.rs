@@ -100,7 +100,7 @@ struct Entry {
     row: u32,
     up_since: Option<Instant>,
     due: Option<Instant>,
-    last: Option<Exit>,
+    last: Option<Box<Exit>>,
     kill: Kill,
     dynamic: bool,
     /// The next start is to take an older checkpoint.
@@ -120,7 +120,7 @@ pub(crate) struct Supervision {
     strategy: Strategy,
     intensity: Intensity,
     backoff: Backoff,
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, Box<Entry>>,
     events: mpsc::UnboundedReceiver<Event>,
     dues: BTreeSet<(Instant, u64)>,
     sequence: Option<Sequence>,
@@ -177,7 +177,7 @@ impl Supervision {
         children: Vec<(u64, Box<dyn Runner>)>,
         events: mpsc::UnboundedReceiver<Event>,
     ) -> Self {
-        let entries = children.into_iter().map(|(uid, runner)| (uid, Entry::new(runner, false))).collect();
+        let entries = children.into_iter().map(|(uid, runner)| (uid, Box::new(Entry::new(runner, false)))).collect();
         Self {
             branch,
             strategy,
@@ -246,7 +246,7 @@ impl Supervision {
                 }
             }
             Event::Add { uid, runner } => {
-                self.entries.insert(uid, Entry::new(runner, true));
+                self.entries.insert(uid, Box::new(Entry::new(runner, true)));
                 match &mut self.ending {
                     None => self.start(uid, system),
                     Some(ending) => {

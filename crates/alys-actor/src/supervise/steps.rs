@@ -18,7 +18,7 @@ impl Supervision {
         let Some(entry) = self.entries.get_mut(&uid) else { return };
         entry.incarnation = entry.incarnation.saturating_add(1);
         let node = entry.runner.node();
-        let cause = match entry.last.take() {
+        let cause = match entry.last.take().map(|exit| *exit) {
             None => StartCause::First,
             Some(exit) => {
                 let core = node.core();

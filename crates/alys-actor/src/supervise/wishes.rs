@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Entry, Purpose, State, Supervision};
+use super::{Purpose, State, Supervision};
 use crate::cell::How;
 use crate::error::Exit;
 use crate::health::Recovery;
@@ -51,10 +51,10 @@ impl Supervision {
                 }
             }
             State::Down | State::Backoff => {
-                let exit = entry.last.clone().unwrap_or(Exit::Drained);
+                let exit = entry.last.as_deref().cloned().unwrap_or(Exit::Drained);
                 if entry.incarnation > 0 && entry.runner.node().has_messages() {
                     self.start_draining(uid, system);
-                    if let Some(Entry { state: State::Stopping { purpose, .. }, .. }) = self.entries.get_mut(&uid) {
+                    if let Some(State::Stopping { purpose, .. }) = self.entries.get_mut(&uid).map(|e| &mut e.state) {
                         *purpose = Purpose::Remove;
                     }
                 } else {
