@@ -42,10 +42,13 @@ pub enum Row {
 }
 
 impl Row {
-    const TIMED: [Self; 6] =
-        [Self::AskP50, Self::Tell, Self::TellFromMany, Self::InFlight, Self::SpawnAndStop, Self::Restart];
+    /// All that are measured in one go; the p99 comes with the p50.
+    pub const ALL: [Self; 7] =
+        [Self::AskP50, Self::Tell, Self::TellFromMany, Self::InFlight, Self::SpawnAndStop, Self::Restart, Self::Idle];
 
-    const fn name(self) -> &'static str {
+    /// Its name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::AskP50 => "ask p50, ns",
             Self::AskP99 => "ask p99, ns",
@@ -238,6 +241,16 @@ impl Results {
         Some(median(&mut values))
     }
 
+    /// The median over rounds of the ratio to the first candidate in the same round.
+    #[must_use]
+    pub fn ratio(&self, row: Row, name: &str) -> Option<f64> {
+        let candidate = self.names.iter().position(|n| *n == name)?;
+        let row = self.rounds.get(&row)?;
+        let mut ratios: Vec<f64> =
+            row.get(&candidate)?.iter().zip(row.get(&0)?).map(|(own, floor)| own / floor).collect();
+        Some(median(&mut ratios))
+    }
+
     /// The table: nanoseconds or bytes, and in brackets the ratio to the first candidate.
     #[must_use]
     pub fn table(&self) -> String {
@@ -250,12 +263,10 @@ impl Results {
         text.push('\n');
         for row in self.rounds.keys() {
             let _ = write!(text, "| {} |", row.name());
-            let floor = self.names.first().and_then(|name| self.median(*row, name));
             for (i, name) in self.names.iter().enumerate() {
-                let _ = match (self.median(*row, name), floor) {
-                    (Some(value), _) if i == 0 => write!(text, " {value:.0} |"),
-                    (Some(value), Some(floor)) => write!(text, " {value:.0} ({:.2}×) |", value / floor),
-                    (Some(value), None) => write!(text, " {value:.0} |"),
+                let _ = match (self.median(*row, name), self.ratio(*row, name)) {
+                    (Some(value), Some(ratio)) if i > 0 => write!(text, " {value:.0} ({ratio:.2}×) |"),
+                    (Some(value), _) => write!(text, " {value:.0} |"),
                     (None, _) => write!(text, " – |"),
                 };
             }
@@ -267,11 +278,15 @@ impl Results {
 
 /// Measures all candidates in turn within each round, so that what else the machine does hits them alike.
 #[must_use]
-pub fn measure(mut candidates: Vec<Box<dyn Candidate>>, rounds: usize, with_idle: bool) -> Results {
+pub fn measure(mut candidates: Vec<Box<dyn Candidate>>, rounds: usize, rows: &[Row]) -> Results {
+    // Freed once, a large block teaches the system's allocator not to hand back every page at once; else fetching them anew
+    // is most of what short-lived candidates seem to cost.
+    drop(std::hint::black_box(vec![1_u8; 24 << 20]));
     let mut results =
         Results { names: candidates.iter().map(|candidate| candidate.name()).collect(), ..Results::default() };
     for round in 0..rounds {
-        for row in Row::TIMED.into_iter().chain((with_idle && round == 0).then_some(Row::Idle)) {
+        // Bytes are the same each time.
+        for row in rows.iter().copied().filter(|row| *row != Row::Idle || round == 0) {
             for (i, candidate) in candidates.iter_mut().enumerate() {
                 for (row, value) in candidate.round(row) {
                     results.rounds.entry(row).or_default().entry(i).or_default().push(value);

@@ -18,6 +18,7 @@ use crate::error::Exit;
 use crate::health::Health;
 use crate::inbox::Envelope;
 use crate::message::Message;
+use crate::panics::caught;
 use crate::snapshot::Phase;
 use crate::system::SystemRef;
 use crate::timers::Timers;
@@ -246,6 +247,11 @@ impl<M: Message> Context<M> {
         self.incarnation
     }
 
+    /// False once the incarnation was given up as stuck: another may have the inbox and the cell.
+    pub(crate) fn is_current(&self) -> bool {
+        self.core().incarnation() == self.incarnation
+    }
+
     pub(crate) const fn is_stopping(&self) -> bool {
         self.stop
     }
@@ -255,6 +261,7 @@ impl<M: Message> Context<M> {
     }
 
     /// The next thing to do, by lanes.
+    #[inline]
     pub(crate) fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Next<M>> {
         let budget = std::task::ready!(coop::poll_proceed(cx));
         let next = self.poll_lanes(cx);
@@ -274,8 +281,12 @@ impl<M: Message> Context<M> {
             }
             let is_turn = self.run_of_users == 0 && self.run_of_events < LANE_BOUND && !self.suspended;
             // With nothing to look at, the look is saved, and with it a second visit to the empty inbox.
-            let events_looked_at = is_turn || !self.has_events(flags);
-            if is_turn && let Poll::Ready(next) = self.poll_events(cx, flags) {
+            let has_events = self.has_events(flags);
+            let events_looked_at = is_turn || !has_events;
+            if is_turn
+                && has_events
+                && let Poll::Ready(next) = self.poll_events_caught(cx, flags)
+            {
                 self.run_of_events = self.run_of_events.saturating_add(1);
                 return Poll::Ready(next);
             }
@@ -288,11 +299,6 @@ impl<M: Message> Context<M> {
             };
             match received {
                 Poll::Ready(envelope) => {
-                    if self.core().incarnation() != self.incarnation {
-                        // This one was given up as stuck and another runs already.
-                        self.addr.cell.inbox.put_back(envelope);
-                        return Poll::Ready(Next::End(Exit::Killed));
-                    }
                     self.run_of_users = self.run_of_users.saturating_add(1) % LANE_BOUND;
                     return Poll::Ready(Next::User(envelope));
                 }
@@ -331,6 +337,14 @@ impl<M: Message> Context<M> {
             }
         }
         None
+    }
+
+    /// Streams and what makes messages are code of the user.
+    fn poll_events_caught(&mut self, cx: &mut std::task::Context<'_>, flags: u32) -> Poll<Next<M>> {
+        let next = caught(|| self.poll_events(cx, flags))
+            .unwrap_or_else(|panic| Poll::Ready(Next::End(Exit::Panicked(panic))));
+        // If that took so long that this one was given up as stuck, another has the inbox.
+        if self.is_current() { next } else { Poll::Ready(Next::End(Exit::Killed)) }
     }
 
     fn poll_events(&mut self, cx: &mut std::task::Context<'_>, flags: u32) -> Poll<Next<M>> {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::message::{Message, Overflow};
 use crate::reply::Pending;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// Of one message in so many it is noted when it was queued.
 const AGE_SAMPLE: u64 = 64;
@@ -76,8 +76,6 @@ struct State<M> {
     /// When some of those that wait were queued, by how many were to leave before them.
     stamps: VecDeque<(u64, Instant)>,
     closed: bool,
-    /// The receiver waits for a message, not inside a handler.
-    idle: bool,
     receiver: Option<Waker>,
     waiters: VecDeque<Waiter>,
     /// Tickets whose room is reserved until they use it or are dropped.
@@ -89,6 +87,9 @@ struct State<M> {
 
 pub(crate) struct Inbox<M> {
     state: Mutex<State<M>>,
+    /// The queue is empty and the next message wakes the receiver. Written under the lock only; while it reads true, the
+    /// receiver need not look at the queue: what comes later wakes it again.
+    armed: AtomicBool,
 }
 
 impl<M: Message> Inbox<M> {
@@ -100,7 +101,6 @@ impl<M: Message> Inbox<M> {
                 gone: 0,
                 stamps: VecDeque::new(),
                 closed: false,
-                idle: false,
                 receiver: None,
                 waiters: VecDeque::new(),
                 granted: Vec::new(),
@@ -108,6 +108,7 @@ impl<M: Message> Inbox<M> {
                 sent: 0,
                 admission: Admission::All,
             }),
+            armed: AtomicBool::new(false),
         }
     }
 
@@ -133,6 +134,7 @@ impl<M: Message> Inbox<M> {
     }
 
     /// Takes an envelope if that needs no waiting.
+    #[inline]
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<Taken<M>, Refused<M>> {
         let mut state = lock(&self.state);
         if let Some(refused) = state.refuse(&envelope) {
@@ -147,7 +149,7 @@ impl<M: Message> Inbox<M> {
                 },
                 Overflow::Wait | Overflow::Reject | Overflow::DropOldest => envelope,
             };
-            let receiver = state.push(envelope);
+            let receiver = self.push(&mut state, envelope);
             drop(state);
             wake(receiver);
             return Ok(Taken::Queued);
@@ -160,7 +162,7 @@ impl<M: Message> Inbox<M> {
                 match oldest.and_then(|i| state.queue.remove(i)) {
                     Some(old) => {
                         state.left();
-                        let receiver = state.push(envelope);
+                        let receiver = self.push(&mut state, envelope);
                         drop(state);
                         wake(receiver);
                         Ok(Taken::Displaced(old))
@@ -193,7 +195,7 @@ impl<M: Message> Inbox<M> {
         };
         if room {
             *ticket = None;
-            let receiver = state.push(waiting);
+            let receiver = self.push(&mut state, waiting);
             drop(state);
             wake(receiver);
             return Poll::Ready(Ok(()));
@@ -227,32 +229,72 @@ impl<M: Message> Inbox<M> {
         wake(next);
     }
 
-    /// Next message, or parks the receiver.
+    /// Forgets the receiver: another takes its place.
+    pub(crate) fn change_receiver(&self) {
+        let mut state = lock(&self.state);
+        self.armed.store(false, Ordering::Release);
+        let old = state.receiver.take();
+        drop(state);
+        drop(old);
+    }
+
+    /// Next message, or parks the receiver, which is the same until [`Inbox::change_receiver`].
+    #[inline]
     pub(crate) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Envelope<M>> {
+        if self.armed.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         let mut state = lock(&self.state);
         match state.queue.pop_front() {
             Some(envelope) => {
-                state.idle = false;
                 state.left();
+                // Who asks waits for the answer, so the look at the queue after it would most often be in vain.
+                if envelope.ask.is_some() && state.queue.is_empty() {
+                    self.arm(&mut state, cx.waker());
+                }
                 let next = state.grant();
                 drop(state);
                 wake(next);
                 Poll::Ready(envelope)
             }
             None => {
-                state.park(cx.waker(), true);
+                self.arm(&mut state, cx.waker());
                 Poll::Pending
             }
         }
     }
 
+    fn arm(&self, state: &mut State<M>, waker: &Waker) {
+        state.park(waker);
+        self.armed.store(true, Ordering::Release);
+    }
+
+    /// Queues, and gives the receiver to wake, to be woken after the lock.
+    fn push(&self, state: &mut State<M>, envelope: Envelope<M>) -> Option<Waker> {
+        state.push(envelope);
+        self.disarm(state)
+    }
+
+    fn disarm(&self, state: &mut State<M>) -> Option<Waker> {
+        if !self.armed.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.armed.store(false, Ordering::Release);
+        state.receiver.take()
+    }
+
     /// Parks the receiver for [`Inbox::wake_receiver`] only: messages don't wake it.
     pub(crate) fn park(&self, waker: &Waker) {
-        lock(&self.state).park(waker, false);
+        let mut state = lock(&self.state);
+        self.armed.store(false, Ordering::Release);
+        state.park(waker);
     }
 
     pub(crate) fn wake_receiver(&self) {
-        let waker = lock(&self.state).receiver.take();
+        let mut state = lock(&self.state);
+        self.armed.store(false, Ordering::Release);
+        let waker = state.receiver.take();
+        drop(state);
         wake(waker);
     }
 
@@ -261,8 +303,7 @@ impl<M: Message> Inbox<M> {
         let mut state = lock(&self.state);
         state.queue.push_front(envelope);
         state.gone = state.gone.wrapping_sub(1);
-        let receiver = if state.idle { state.receiver.take() } else { None };
-        state.idle = false;
+        let receiver = self.disarm(&mut state);
         drop(state);
         wake(receiver);
     }
@@ -331,8 +372,7 @@ impl<M: Message> State<M> {
         self.queue.len().saturating_add(self.granted.len()) < self.capacity
     }
 
-    /// Queues, and gives the receiver to wake, to be woken after the lock.
-    fn push(&mut self, envelope: Envelope<M>) -> Option<Waker> {
+    fn push(&mut self, envelope: Envelope<M>) {
         if self.sent.is_multiple_of(AGE_SAMPLE) {
             self.stamp();
         }
@@ -342,11 +382,6 @@ impl<M: Message> State<M> {
             self.queue.reserve_exact(1);
         }
         self.queue.push_back(envelope);
-        if !self.idle {
-            return None;
-        }
-        self.idle = false;
-        self.receiver.take()
     }
 
     /// Puts the envelope in the place of the one with its key; gives the old one back, or the new one if there is none.
@@ -385,8 +420,7 @@ impl<M: Message> State<M> {
         Some(waiter.waker)
     }
 
-    fn park(&mut self, waker: &Waker, idle: bool) {
-        self.idle = idle;
+    fn park(&mut self, waker: &Waker) {
         match &mut self.receiver {
             Some(old) if old.will_wake(waker) => {}
             receiver => *receiver = Some(waker.clone()),

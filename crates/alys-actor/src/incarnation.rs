@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::actor::{Actor, StartCause};
@@ -68,6 +67,7 @@ pub(crate) fn start<A: Actor>(
 ) -> Kill {
     let cell = Arc::clone(&addr.cell);
     cell.core().begin_incarnation(launch.incarnation);
+    cell.inbox.change_receiver();
     cell.core().set_phase(Phase::Starting);
     let Launch { system, uid, incarnation, cause, events } = launch;
     let blocking = settings.blocking && !system.blocking_inline();
@@ -211,6 +211,8 @@ fn live<A: Actor>(
         let exit = match started {
             Err(payload) => Exit::Panicked(describe(&*payload)),
             Ok(Err(error)) => Exit::StartFailed(chain_text(&error)),
+            // The start took so long that it was given up.
+            Ok(Ok(())) if !ctx.is_current() => Exit::Killed,
             Ok(Ok(())) => {
                 ctx.core().set_phase(Phase::Running);
                 let _ = events.send(Event::Started { uid, incarnation: ctx.incarnation() });
@@ -257,11 +259,7 @@ fn serve<'a, A: Actor>(
     async move {
         let mut meter = Meter::default();
         loop {
-            let next = std::future::poll_fn(|cx| match caught(|| ctx.poll_next(cx)) {
-                Ok(poll) => poll,
-                Err(panic) => Poll::Ready(Next::End(Exit::Panicked(panic))),
-            })
-            .await;
+            let next = std::future::poll_fn(|cx| ctx.poll_next(cx)).await;
             let envelope = match next {
                 Next::User(envelope) => envelope,
                 Next::Event(message) => Envelope::new(message, None, 0),
@@ -304,16 +302,16 @@ enum Begun<M> {
     End(Exit),
 }
 
+#[inline]
 fn begin<M: Message>(ctx: &Context<M>, meter: &mut Meter, envelope: Envelope<M>) -> Begun<M> {
-    if let Some(ask) = &envelope.ask {
-        let late = ask.deadline().is_some_and(|d| d <= Instant::now());
-        if late || !ask.is_live() {
-            ask.fail(AskError::TimedOut);
-            return match caught(|| drop(envelope)) {
-                Ok(()) => Begun::Expired,
-                Err(panic) => Begun::End(Exit::Panicked(panic)),
-            };
-        }
+    if let Some(ask) = &envelope.ask
+        && ask.is_over()
+    {
+        ask.fail(AskError::TimedOut);
+        return match caught(|| drop(envelope)) {
+            Ok(()) => Begun::Expired,
+            Err(panic) => Begun::End(Exit::Panicked(panic)),
+        };
     }
     let Envelope { message, ask, correlation, crashes, .. } = envelope;
     let kind = message.kind();
@@ -332,6 +330,7 @@ fn begin<M: Message>(ctx: &Context<M>, meter: &mut Meter, envelope: Envelope<M>)
     Begun::Hand(message, Hand { kind, correlation, is_request, has_copy, began: meter.begin() })
 }
 
+#[inline]
 fn finish<M: Message, E: std::error::Error>(
     ctx: &Context<M>,
     meter: &mut Meter,
@@ -342,7 +341,7 @@ fn finish<M: Message, E: std::error::Error>(
     if let Some(began) = hand.began {
         meter.end(core, began);
     }
-    if core.incarnation() != ctx.incarnation() {
+    if !ctx.is_current() {
         // It was given up as stuck; what the cell holds belongs to the one that runs now.
         return Some(Exit::Killed);
     }

@@ -23,6 +23,8 @@ enum State<T> {
 pub(crate) trait Pending: Send + Sync {
     /// False once the asker, or the one that it asks for, has gone.
     fn is_live(&self) -> bool;
+    /// True if nobody waits for the answer any more: the asker has gone or its deadline has passed.
+    fn is_over(&self) -> bool;
     fn deadline(&self) -> Option<Instant>;
     /// Answers with an error, if nothing was answered yet.
     fn fail(&self, error: AskError);
@@ -117,6 +119,10 @@ impl<T> Slot<T> {
 impl<T: Send> Pending for Slot<T> {
     fn is_live(&self) -> bool {
         !self.gone.load(Ordering::Acquire) && self.parent.as_ref().is_none_or(|p| p.is_live())
+    }
+
+    fn is_over(&self) -> bool {
+        !self.is_live() || self.deadline.is_some_and(|d| d <= Instant::now())
     }
 
     fn deadline(&self) -> Option<Instant> {

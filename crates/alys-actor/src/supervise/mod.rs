@@ -207,6 +207,10 @@ impl Supervision {
         }
         self.sequence = Some(Sequence { starting: self.unfinished().collect(), ..Sequence::default() });
         let mut announced = false;
+        // Set anew for earlier times only: most of what is due some day has happened before, and a timer set and unset with
+        // each step of each child would cost more than one that rings in vain.
+        let mut sleep = std::pin::pin!(sleep_until(Instant::now()));
+        let mut alarm: Option<Instant> = None;
         loop {
             if self.advance(system)
                 && let Some(ending) = &self.ending
@@ -218,17 +222,26 @@ impl Supervision {
                 self.branch.core().set_phase(Phase::Running);
                 let _ = launch.events.send(Event::Started { uid: launch.uid, incarnation: launch.incarnation });
             }
-            let event = match self.dues.first().map(|(at, _)| *at) {
+            if let Some((first, _)) = self.dues.first()
+                && alarm.is_none_or(|set| *first < set)
+            {
+                sleep.as_mut().reset(*first);
+                alarm = Some(*first);
+            }
+            let event = match alarm {
                 None => self.events.recv().await,
-                Some(at) => tokio::select! {
+                Some(_) => tokio::select! {
                     biased;
                     event = self.events.recv() => event,
-                    () = sleep_until(at) => None,
+                    () = sleep.as_mut() => None,
                 },
             };
             match event {
                 Some(event) => self.on(event, system),
-                None => self.on_time(system),
+                None => {
+                    alarm = None;
+                    self.on_time(system);
+                }
             }
         }
     }
