@@ -70,20 +70,8 @@ impl<M: Message> Addr<M> {
     /// # Cancel safety
     ///
     /// Dropped before it is done, the message is not sent and the place in the line is given up.
-    pub async fn tell(&self, message: M) -> Result<(), TellError<M>> {
-        let envelope = Envelope::new(message, None, current::correlation());
-        std::future::poll_fn(cooperate).await;
-        match self.cell.inbox.try_send(envelope) {
-            Ok(Taken::Queued) => Ok(()),
-            Ok(Taken::Displaced(old)) => {
-                self.cell.bury(old, DeadReason::Displaced);
-                Ok(())
-            }
-            Err(Refused::Full(envelope)) if waits(&envelope.message) => {
-                Sending::new(&self.cell, envelope).await.map_err(refused)
-            }
-            Err(r) => Err(refused(r)),
-        }
+    pub fn tell(&self, message: M) -> Tell<'_, M> {
+        Tell { cell: &self.cell, message: Some(message), line: None }
     }
 
     /// Sends without waiting.
@@ -187,9 +175,48 @@ fn refused<M>(refused: Refused<M>) -> TellError<M> {
     }
 }
 
-/// Lets others run now and then, as every channel of tokio does.
-fn cooperate(cx: &mut Context<'_>) -> Poll<()> {
-    coop::poll_proceed(cx).map(|budget| budget.made_progress())
+/// The future of [`Addr::tell`]. It sends when first polled.
+#[must_use = "a message is sent when it is awaited"]
+pub struct Tell<'a, M: Message> {
+    cell: &'a Cell<M>,
+    message: Option<M>,
+    line: Option<Sending<'a, M>>,
+}
+
+impl<M: Message> Unpin for Tell<'_, M> {}
+
+impl<M: Message> Future for Tell<'_, M> {
+    type Output = Result<(), TellError<M>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let budget = std::task::ready!(coop::poll_proceed(cx));
+        if let Some(message) = this.message.take() {
+            match this.cell.inbox.try_send(Envelope::new(message, None, current::correlation())) {
+                Ok(Taken::Queued) => {
+                    budget.made_progress();
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Taken::Displaced(old)) => {
+                    budget.made_progress();
+                    this.cell.bury(old, DeadReason::Displaced);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Refused::Full(envelope)) if waits(&envelope.message) => {
+                    this.line = Some(Sending::new(this.cell, envelope));
+                }
+                Err(r) => {
+                    budget.made_progress();
+                    return Poll::Ready(Err(refused(r)));
+                }
+            }
+        }
+        let Some(line) = &mut this.line else { return Poll::Pending };
+        let sent = std::task::ready!(Pin::new(line).poll(cx));
+        budget.made_progress();
+        this.line = None;
+        Poll::Ready(sent.map_err(refused))
+    }
 }
 
 /// A message in the line for room.

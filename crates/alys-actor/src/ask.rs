@@ -16,16 +16,20 @@ use crate::message::Message;
 use crate::reply::{Pending, Reply, Slot};
 use crate::snapshot::DeadReason;
 
-enum State<M> {
+#[derive(Clone, Copy, PartialEq)]
+enum State {
     /// Not sent yet.
-    Ready(M),
+    Ready,
     /// In the line for room.
-    Line {
-        envelope: Option<Envelope<M>>,
-        ticket: Option<u64>,
-    },
+    Line,
     Sent,
     Done,
+}
+
+/// A place in the line.
+struct Line<M> {
+    envelope: Option<Envelope<M>>,
+    ticket: Option<u64>,
 }
 
 /// The future of [`Addr::ask`](crate::Addr::ask). It sends when first polled.
@@ -37,10 +41,10 @@ enum State<M> {
 pub struct Ask<M: Message, T: Send + 'static> {
     cell: Arc<Cell<M>>,
     slot: Arc<Slot<T>>,
-    state: State<M>,
+    state: State,
+    message: Option<M>,
+    line: Option<Box<Line<M>>>,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Id of the actor that asks, if it is entered in the graph of waits.
-    asker: Option<usize>,
 }
 
 impl<M: Message, T: Send + 'static> Ask<M, T> {
@@ -52,11 +56,12 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
         };
         let slot = Arc::new(Slot::new(deadline, parent));
         let message = request(Reply::new(Arc::clone(&slot)));
-        Self { cell, slot, state: State::Ready(message), sleep: None, asker: None }
+        Self { cell, slot, state: State::Ready, message: Some(message), line: None, sleep: None }
     }
 
-    fn send(&mut self, message: M, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
         self.enter_graph()?;
+        let Some(message) = self.message.take() else { return Poll::Ready(Ok(())) };
         let ask: Arc<dyn Pending> = self.slot.clone();
         match self.cell.inbox.try_send(Envelope::new(message, Some(ask), current::correlation())) {
             Ok(Taken::Queued) => Poll::Ready(Ok(())),
@@ -65,7 +70,8 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
                 Poll::Ready(Ok(()))
             }
             Err(Refused::Full(envelope)) if waits(&envelope.message) => {
-                self.state = State::Line { envelope: Some(envelope), ticket: None };
+                self.line = Some(Box::new(Line { envelope: Some(envelope), ticket: None }));
+                self.state = State::Line;
                 self.wait_in_line(cx)
             }
             Err(r) => Poll::Ready(Err(error(&r))),
@@ -73,8 +79,8 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
     }
 
     fn wait_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
-        let State::Line { envelope, ticket } = &mut self.state else { return Poll::Ready(Ok(())) };
-        self.cell.inbox.poll_send(cx, ticket, envelope).map_err(|r| error(&r))
+        let Some(line) = &mut self.line else { return Poll::Ready(Ok(())) };
+        self.cell.inbox.poll_send(cx, &mut line.ticket, &mut line.envelope).map_err(|r| error(&r))
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -87,12 +93,12 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
         let target = self.cell.core();
         let id = target.id();
         let cycle = current::with(|scope| {
-            let me = scope.node.as_ref()?.core();
+            let node = scope.node.as_ref()?;
+            let me = node.core();
             if me.id() == id {
                 return Some(vec![me.path(), me.path()]);
             }
-            me.wait_begins(id);
-            self.asker = Some(me.id());
+            self.slot.wait_begins(node, id);
             if !target.is_waiting() {
                 return None;
             }
@@ -105,34 +111,16 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
         }
     }
 
-    fn leave_graph(&mut self) {
-        let Some(asker) = self.asker.take() else { return };
-        let id = self.cell.core().id();
-        let here = current::with(|scope| match &scope.node {
-            Some(node) if node.core().id() == asker => {
-                node.core().wait_ends(id);
-                true
-            }
-            _ => false,
-        });
-        // The future was moved out of the actor after its first poll.
-        if here != Some(true)
-            && let Some(node) = self.cell.core().shared().and_then(|s| s.graph.get(asker))
-        {
-            node.core().wait_ends(id);
-        }
-    }
-
     fn finish(&mut self, result: Result<T, AskError>) -> Poll<Result<T, AskError>> {
         self.leave_line();
         self.state = State::Done;
-        self.leave_graph();
+        self.slot.wait_ends();
         Poll::Ready(result)
     }
 
     fn leave_line(&mut self) {
-        if let State::Line { ticket, .. } = &mut self.state
-            && let Some(ticket) = ticket.take()
+        if let Some(line) = self.line.take()
+            && let Some(ticket) = line.ticket
         {
             self.cell.inbox.abandon(ticket);
         }
@@ -147,17 +135,11 @@ impl<M: Message, T: Send + 'static> Future for Ask<M, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let budget = std::task::ready!(coop::poll_proceed(cx));
         let this = &mut *self;
-        let sent = match std::mem::replace(&mut this.state, State::Sent) {
-            State::Ready(message) => this.send(message, cx),
-            line @ State::Line { .. } => {
-                this.state = line;
-                this.wait_in_line(cx)
-            }
+        let sent = match this.state {
+            State::Ready => this.send(cx),
+            State::Line => this.wait_in_line(cx),
             State::Sent => Poll::Ready(Ok(())),
-            State::Done => {
-                this.state = State::Done;
-                return Poll::Pending;
-            }
+            State::Done => return Poll::Pending,
         };
         match sent {
             Poll::Ready(Ok(())) => {
@@ -183,13 +165,10 @@ impl<M: Message, T: Send + 'static> Future for Ask<M, T> {
 
 impl<M: Message, T: Send + 'static> Drop for Ask<M, T> {
     fn drop(&mut self) {
-        match self.state {
-            State::Done => {}
-            State::Ready(_) | State::Line { .. } | State::Sent => {
-                self.slot.close();
-                self.leave_line();
-                self.leave_graph();
-            }
+        if self.state != State::Done {
+            self.slot.close();
+            self.leave_line();
+            self.slot.wait_ends();
         }
     }
 }

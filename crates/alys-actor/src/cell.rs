@@ -15,6 +15,7 @@ use crate::health::{Health, Probe, Recovery};
 use crate::inbox::{Admission, Envelope, Inbox};
 use crate::message::Message;
 use crate::panics;
+use crate::reply::Pending;
 use crate::snapshot::{DeadReason, Phase};
 use crate::supervise::Event;
 use crate::system::Shared;
@@ -36,6 +37,24 @@ pub(crate) mod flag {
 /// Called with how an incarnation ended, and whether it was the last.
 pub(crate) type OnDown = Box<dyn FnOnce(Exit, bool) + Send>;
 
+/// Who hears of the end of incarnations.
+pub(crate) enum Monitor {
+    /// Of the next, whatever it is.
+    Once(OnDown),
+    /// Of the next that is a failure.
+    Failure(OnDown),
+}
+
+impl Monitor {
+    pub(crate) fn tell(self, exit: Exit, is_final: bool) {
+        match self {
+            Self::Once(down) | Self::Failure(down) => down(exit, is_final),
+        }
+    }
+}
+
+/// What most actors never have; made when it is first written to.
+#[derive(Default)]
 struct Rare {
     last_exit: Option<Exit>,
     health: Health,
@@ -43,9 +62,10 @@ struct Rare {
     memory: u64,
     token: Option<CancellationToken>,
     link: Option<Exit>,
-    monitors: Vec<(u64, OnDown)>,
+    monitors: Vec<(u64, Monitor)>,
     next_monitor: u64,
-    kinds: Vec<&'static str>,
+    /// The request in hand of a blocking actor, whose thread may never come back to fail it.
+    hand: Option<Arc<dyn Pending>>,
     waits: Vec<usize>,
 }
 
@@ -61,7 +81,7 @@ pub(crate) struct Core {
     failures: AtomicU64,
     /// Twice the messages handled, plus one while one is in hand. Written by the actor's task only.
     progress: AtomicU64,
-    /// Index of the kind in hand into `Rare::kinds`.
+    /// Number of the kind in hand in the system's table of them.
     kind: AtomicUsize,
     /// Sampled handle time, smoothed.
     handle_nanos: AtomicU64,
@@ -74,7 +94,7 @@ pub(crate) struct Core {
     shown_depth: AtomicUsize,
     watch: OnceLock<Box<Watch>>,
     gone: Notify,
-    rare: Mutex<Rare>,
+    rare: Mutex<Option<Box<Rare>>>,
 }
 
 /// How a child is probed, and how its supervisor is told to recover it.
@@ -83,6 +103,10 @@ pub(crate) struct Watch {
     pub(crate) recovery: Recovery,
     pub(crate) uid: u64,
     pub(crate) supervisor: UnboundedSender<Event>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Core {
@@ -105,23 +129,17 @@ impl Core {
             shown_depth: AtomicUsize::new(0),
             watch: OnceLock::new(),
             gone: Notify::new(),
-            rare: Mutex::new(Rare {
-                last_exit: None,
-                health: Health::Healthy,
-                probed: Health::Healthy,
-                memory: 0,
-                token: None,
-                link: None,
-                monitors: Vec::new(),
-                next_monitor: 0,
-                kinds: Vec::new(),
-                waits: Vec::new(),
-            }),
+            rare: Mutex::new(None),
         }
     }
 
     fn rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
-        f(&mut self.rare.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        f(lock(&self.rare).get_or_insert_default())
+    }
+
+    /// As `rare`, but nothing is made for the sake of looking.
+    fn look<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> Option<R> {
+        lock(&self.rare).as_deref_mut().map(f)
     }
 
     /// Tells cores apart while they live.
@@ -181,7 +199,7 @@ impl Core {
         self.waits_for.store(0, Ordering::SeqCst);
         self.more_waits.store(0, Ordering::SeqCst);
         self.set_idle();
-        self.rare(|r| {
+        self.look(|r| {
             r.health = Health::Healthy;
             r.memory = 0;
             r.token = None;
@@ -219,19 +237,13 @@ impl Core {
     }
 
     pub(crate) fn learn_kind(&self, kind: &'static str) -> usize {
-        self.rare(|r| match r.kinds.iter().position(|k| *k == kind) {
-            Some(i) => i,
-            None => {
-                r.kinds.push(kind);
-                r.kinds.len().saturating_sub(1)
-            }
-        })
+        self.shared().map_or(0, |shared| shared.kinds.number(kind))
     }
 
     pub(crate) fn kind_in_hand(&self) -> Option<&'static str> {
         let (_, busy) = self.progress();
         let i = self.kind.load(Ordering::Relaxed);
-        if busy { self.rare(|r| r.kinds.get(i).copied()) } else { None }
+        if busy { self.shared().and_then(|shared| shared.kinds.get(i)) } else { None }
     }
 
     pub(crate) fn handle_nanos(&self) -> u64 {
@@ -245,7 +257,7 @@ impl Core {
     }
 
     pub(crate) fn last_exit(&self) -> Option<Exit> {
-        self.rare(|r| r.last_exit.clone())
+        self.look(|r| r.last_exit.clone()).flatten()
     }
 
     pub(crate) fn note_exit(&self, exit: &Exit) {
@@ -256,7 +268,7 @@ impl Core {
     }
 
     pub(crate) fn health(&self) -> Health {
-        self.rare(|r| r.health.clone().worse(r.probed.clone()))
+        self.look(|r| r.health.clone().worse(r.probed.clone())).unwrap_or_default()
     }
 
     pub(crate) fn set_health(&self, health: Health) {
@@ -264,7 +276,11 @@ impl Core {
     }
 
     pub(crate) fn set_probed(&self, health: Health) {
-        self.rare(|r| r.probed = health);
+        if health == Health::Healthy {
+            self.look(|r| r.probed = health);
+        } else {
+            self.rare(|r| r.probed = health);
+        }
     }
 
     pub(crate) fn errors(&self) -> u64 {
@@ -289,7 +305,7 @@ impl Core {
     }
 
     pub(crate) fn memory(&self) -> u64 {
-        self.rare(|r| r.memory)
+        self.look(|r| r.memory).unwrap_or(0)
     }
 
     pub(crate) fn set_memory(&self, bytes: u64) {
@@ -307,7 +323,7 @@ impl Core {
     }
 
     pub(crate) fn cancel_token(&self) {
-        let token = self.rare(|r| r.token.clone());
+        let token = self.look(|r| r.token.clone()).flatten();
         if let Some(token) = token {
             token.cancel();
         }
@@ -321,11 +337,11 @@ impl Core {
     }
 
     pub(crate) fn link_failure(&self) -> Option<Exit> {
-        self.rare(|r| r.link.take())
+        self.look(|r| r.link.take()).flatten()
     }
 
     /// Calls `down` when the incarnation ends, or gives it back with the end if the actor has stopped for good.
-    pub(crate) fn monitor(&self, down: OnDown) -> Result<u64, (OnDown, Exit)> {
+    pub(crate) fn monitor(&self, down: Monitor) -> Result<u64, (Monitor, Exit)> {
         self.rare(|r| {
             if self.phase() == Phase::Stopped {
                 return Err((down, r.last_exit.clone().unwrap_or(Exit::Normal)));
@@ -338,7 +354,7 @@ impl Core {
     }
 
     pub(crate) fn demonitor(&self, id: u64) {
-        let found = self.rare(|r| {
+        let found = self.look(|r| {
             let i = r.monitors.iter().position(|(m, _)| *m == id)?;
             Some(r.monitors.swap_remove(i))
         });
@@ -346,14 +362,29 @@ impl Core {
     }
 
     pub(crate) fn tell_monitors(&self, exit: &Exit, is_final: bool) {
-        let monitors = self.rare(|r| std::mem::take(&mut r.monitors));
-        for (_, down) in monitors {
-            down(exit.clone(), is_final);
+        let all = is_final || exit.is_failure();
+        let monitors: Vec<_> = self
+            .look(|r| r.monitors.extract_if(.., |(_, m)| all || matches!(m, Monitor::Once(_))).collect())
+            .unwrap_or_default();
+        for (_, monitor) in monitors {
+            monitor.tell(exit.clone(), is_final);
+        }
+    }
+
+    /// Keeps the request in hand where the supervisor can fail it.
+    pub(crate) fn hold(&self, ask: Option<Arc<dyn Pending>>) -> Option<Arc<dyn Pending>> {
+        match ask {
+            Some(ask) => self.rare(|r| r.hand.replace(ask)),
+            None => self.look(|r| r.hand.take()).flatten(),
         }
     }
 
     pub(crate) fn stopped_for_good(&self) {
-        self.rare(|_| self.set_phase(Phase::Stopped));
+        {
+            // Under the lock that `monitor` looks at the phase in.
+            let _rare = lock(&self.rare);
+            self.set_phase(Phase::Stopped);
+        }
         self.gone.notify_waiters();
     }
 
@@ -377,11 +408,11 @@ impl Core {
 
     pub(crate) fn wait_ends(&self, id: usize) {
         if self.more_waits.load(Ordering::SeqCst) != 0 {
-            let found = self.rare(|r| {
+            let found = self.look(|r| {
                 let i = r.waits.iter().position(|w| *w == id);
                 i.map(|i| r.waits.swap_remove(i)).is_some()
             });
-            if found {
+            if found == Some(true) {
                 self.more_waits.fetch_sub(1, Ordering::SeqCst);
                 return;
             }
@@ -394,7 +425,7 @@ impl Core {
     }
 
     pub(crate) fn waits(&self) -> Vec<usize> {
-        let mut waits = self.rare(|r| r.waits.clone());
+        let mut waits = self.look(|r| r.waits.clone()).unwrap_or_default();
         let first = self.waits_for.load(Ordering::SeqCst);
         if first != 0 {
             waits.push(first);
@@ -415,6 +446,8 @@ pub(crate) trait Node: Send + Sync + 'static {
     fn finish(&self);
     fn inbox(&self) -> InboxView;
     fn set_admission(&self, admission: Admission);
+    /// True if messages wait that were acknowledged to their senders.
+    fn has_messages(&self) -> bool;
     /// Children in start order; `None` for an actor.
     fn children(&self) -> Option<Vec<Arc<dyn Node>>>;
 }
@@ -442,12 +475,8 @@ pub(crate) struct Cell<M> {
     pub(crate) inbox: Inbox<M>,
     /// Messages from the framework, made in the actor's own task. Bounded by the monitors it set.
     side: Mutex<VecDeque<Deferred<M>>>,
-    /// Copy of the message in hand, if it may be handled again after a crash.
-    retry: Mutex<Option<Envelope<M>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Copy of the message in hand, if it may be handled again after a crash. At most one; its place is made once.
+    retry: Mutex<Vec<Envelope<M>>>,
 }
 
 impl<M: Message> Cell<M> {
@@ -456,7 +485,7 @@ impl<M: Message> Cell<M> {
             core: Core::new(),
             inbox: Inbox::new(capacity),
             side: Mutex::new(VecDeque::new()),
-            retry: Mutex::new(None),
+            retry: Mutex::new(Vec::new()),
         }
     }
 
@@ -489,13 +518,16 @@ impl<M: Message> Cell<M> {
     }
 
     pub(crate) fn keep_for_retry(&self, envelope: Option<Envelope<M>>) {
-        let old = std::mem::replace(&mut *lock(&self.retry), envelope);
+        let mut retry = lock(&self.retry);
+        let old = retry.pop();
+        retry.extend(envelope);
+        drop(retry);
         drop(old);
     }
 
     /// After a crash: the message in hand goes back to the front, or to the dead letters if it crashed too often.
     pub(crate) fn retry_or_bury(&self, crashes_allowed: u32) {
-        let Some(mut envelope) = lock(&self.retry).take() else { return };
+        let Some(mut envelope) = lock(&self.retry).pop() else { return };
         envelope.crashes = envelope.crashes.saturating_add(1);
         if envelope.crashes >= crashes_allowed {
             self.bury(envelope, DeadReason::Quarantined);
@@ -505,7 +537,7 @@ impl<M: Message> Cell<M> {
     }
 
     pub(crate) fn has_retry(&self) -> bool {
-        lock(&self.retry).is_some()
+        !lock(&self.retry).is_empty()
     }
 
     /// Gives a message its end: an asker gets the error, the rest is listed as a dead letter.
@@ -564,7 +596,7 @@ impl<M: Message> Node for Cell<M> {
         for envelope in self.inbox.take_all() {
             self.bury(envelope, DeadReason::Stopped);
         }
-        let left = (std::mem::take(&mut *lock(&self.side)), lock(&self.retry).take());
+        let left = (std::mem::take(&mut *lock(&self.side)), std::mem::take(&mut *lock(&self.retry)));
         let _ = panics::caught(move || drop(left));
         if let Some(shared) = self.core.shared() {
             shared.graph.remove(self.core.id());
@@ -578,6 +610,10 @@ impl<M: Message> Node for Cell<M> {
 
     fn set_admission(&self, admission: Admission) {
         self.inbox.set_admission(admission);
+    }
+
+    fn has_messages(&self) -> bool {
+        self.inbox.depth() > 0
     }
 
     fn children(&self) -> Option<Vec<Arc<dyn Node>>> {

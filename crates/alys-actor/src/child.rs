@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) blocking: bool,
     pub(crate) critical: bool,
     pub(crate) quarantine_after: u32,
-    pub(crate) probe: Option<Probe>,
+    pub(crate) probe: Option<Box<Probe>>,
     pub(crate) recovery: Recovery,
 }
 
@@ -130,8 +130,8 @@ impl<A: Actor> Child<A> {
 
     /// Judges its health from outside.
     #[must_use]
-    pub const fn probe(mut self, probe: Probe) -> Self {
-        self.settings.probe = Some(probe);
+    pub fn probe(mut self, probe: Probe) -> Self {
+        self.settings.probe = Some(Box::new(probe));
         self
     }
 
@@ -158,7 +158,7 @@ impl<A: Actor> Child<A> {
             None => Addr { cell: Arc::new(Cell::new(self.capacity)) },
         };
         addr.cell.core().set_name(self.name);
-        let runner = ActorRunner { factory: self.factory, addr: addr.clone(), settings: self.settings };
+        let runner = ActorRunner { factory: self.factory, addr: addr.clone(), settings: Arc::new(self.settings) };
         (addr, Box::new(runner))
     }
 }
@@ -173,7 +173,7 @@ pub(crate) trait Runner: Send {
 struct ActorRunner<A: Actor> {
     factory: Arc<dyn Fn() -> A + Send + Sync>,
     addr: Addr<A::Message>,
-    settings: Settings,
+    settings: Arc<Settings>,
 }
 
 impl<A: Actor> Runner for ActorRunner<A>
@@ -189,6 +189,6 @@ where
     }
 
     fn start(&mut self, launch: Launch) -> Kill {
-        incarnation::start(Arc::clone(&self.factory), self.addr.clone(), self.settings.clone(), launch)
+        incarnation::start(Arc::clone(&self.factory), self.addr.clone(), Arc::clone(&self.settings), launch)
     }
 }

@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actor::StartCause;
 use crate::addr::{Addr, Correlation};
-use crate::cell::{Core, Node, flag};
+use crate::cell::{Cell, Core, Monitor, Node, flag};
 use crate::current;
 use crate::error::Exit;
 use crate::health::Health;
 use crate::inbox::Envelope;
 use crate::message::Message;
+use crate::panics::caught;
 use crate::snapshot::Phase;
 use crate::system::SystemRef;
 use crate::timers::Timers;
@@ -69,6 +70,7 @@ pub struct Context<M: Message> {
     stop: bool,
     draining: bool,
     suspended: bool,
+    blocking: bool,
     /// User messages since the lanes were looked at.
     run_of_users: u32,
     /// Lane messages since a user message.
@@ -76,7 +78,7 @@ pub struct Context<M: Message> {
 }
 
 impl<M: Message> Context<M> {
-    pub(crate) fn new(addr: Addr<M>, system: SystemRef, incarnation: u64, cause: StartCause) -> Self {
+    pub(crate) fn new(addr: Addr<M>, system: SystemRef, incarnation: u64, cause: StartCause, blocking: bool) -> Self {
         Self {
             addr,
             system,
@@ -89,6 +91,7 @@ impl<M: Message> Context<M> {
             stop: false,
             draining: false,
             suspended: false,
+            blocking,
             run_of_users: 0,
             run_of_events: 0,
         }
@@ -178,13 +181,10 @@ impl<M: Message> Context<M> {
         let deliver = move |exit: Exit, is_final: bool| {
             cell.defer(incarnation, Box::new(move || down(Down { path, exit, is_final })));
         };
-        match node.core().monitor(Box::new(deliver)) {
-            Ok(id) => self.monitors.push((node, id)),
-            Err((deliver, exit)) => deliver(exit, true),
-        }
+        self.watch(node, Monitor::Once(Box::new(deliver)));
     }
 
-    /// Ends this incarnation in failure when one of `to` does.
+    /// Ends this incarnation in failure when one of `to` does, or has done if it has stopped for good.
     pub fn link<N: Message>(&mut self, to: &Addr<N>) {
         let node = to.node();
         let child = node.core().path().to_string();
@@ -196,9 +196,13 @@ impl<M: Message> Context<M> {
                 cell.inbox.wake_receiver();
             }
         };
-        match node.core().monitor(Box::new(deliver)) {
+        self.watch(node, Monitor::Failure(Box::new(deliver)));
+    }
+
+    fn watch(&mut self, node: Arc<dyn Node>, monitor: Monitor) {
+        match node.core().monitor(monitor) {
             Ok(id) => self.monitors.push((node, id)),
-            Err((deliver, exit)) => deliver(exit, true),
+            Err((monitor, exit)) => monitor.tell(exit, true),
         }
     }
 
@@ -231,6 +235,23 @@ impl<M: Message> Context<M> {
         self.addr.cell.core()
     }
 
+    pub(crate) fn cell(&self) -> &Cell<M> {
+        &self.addr.cell
+    }
+
+    pub(crate) const fn is_blocking(&self) -> bool {
+        self.blocking
+    }
+
+    pub(crate) const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// False once the incarnation was given up as stuck: another may have the inbox and the cell.
+    pub(crate) fn is_current(&self) -> bool {
+        self.core().incarnation() == self.incarnation
+    }
+
     pub(crate) const fn is_stopping(&self) -> bool {
         self.stop
     }
@@ -240,6 +261,7 @@ impl<M: Message> Context<M> {
     }
 
     /// The next thing to do, by lanes.
+    #[inline]
     pub(crate) fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Next<M>> {
         let budget = std::task::ready!(coop::poll_proceed(cx));
         let next = self.poll_lanes(cx);
@@ -259,8 +281,12 @@ impl<M: Message> Context<M> {
             }
             let is_turn = self.run_of_users == 0 && self.run_of_events < LANE_BOUND && !self.suspended;
             // With nothing to look at, the look is saved, and with it a second visit to the empty inbox.
-            let events_looked_at = is_turn || !self.has_events(flags);
-            if is_turn && let Poll::Ready(next) = self.poll_events(cx, flags) {
+            let has_events = self.has_events(flags);
+            let events_looked_at = is_turn || !has_events;
+            if is_turn
+                && has_events
+                && let Poll::Ready(next) = self.poll_events_caught(cx, flags)
+            {
                 self.run_of_events = self.run_of_events.saturating_add(1);
                 return Poll::Ready(next);
             }
@@ -273,11 +299,6 @@ impl<M: Message> Context<M> {
             };
             match received {
                 Poll::Ready(envelope) => {
-                    if self.core().incarnation() != self.incarnation {
-                        // This one was given up as stuck and another runs already.
-                        self.addr.cell.inbox.put_back(envelope);
-                        return Poll::Ready(Next::End(Exit::Killed));
-                    }
                     self.run_of_users = self.run_of_users.saturating_add(1) % LANE_BOUND;
                     return Poll::Ready(Next::User(envelope));
                 }
@@ -316,6 +337,14 @@ impl<M: Message> Context<M> {
             }
         }
         None
+    }
+
+    /// Streams and what makes messages are code of the user.
+    fn poll_events_caught(&mut self, cx: &mut std::task::Context<'_>, flags: u32) -> Poll<Next<M>> {
+        let next = caught(|| self.poll_events(cx, flags))
+            .unwrap_or_else(|panic| Poll::Ready(Next::End(Exit::Panicked(panic))));
+        // If that took so long that this one was given up as stuck, another has the inbox.
+        if self.is_current() { next } else { Poll::Ready(Next::End(Exit::Killed)) }
     }
 
     fn poll_events(&mut self, cx: &mut std::task::Context<'_>, flags: u32) -> Poll<Next<M>> {

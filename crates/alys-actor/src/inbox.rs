@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::message::{Message, Overflow};
 use crate::reply::Pending;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
-/// One message of [`AGE_SAMPLE`] carries the time it was queued at.
+/// Of one message in so many it is noted when it was queued.
 const AGE_SAMPLE: u64 = 64;
 
 /// A message on its way, with what travels along.
@@ -24,12 +24,11 @@ pub(crate) struct Envelope<M> {
     pub(crate) correlation: u64,
     /// Times that handling this message has crashed its actor.
     pub(crate) crashes: u32,
-    at: Option<Instant>,
 }
 
 impl<M> Envelope<M> {
     pub(crate) const fn new(message: M, ask: Option<Arc<dyn Pending>>, correlation: u64) -> Self {
-        Self { message, ask, correlation, crashes: 0, at: None }
+        Self { message, ask, correlation, crashes: 0 }
     }
 
     pub(crate) fn crashed(self, times: u32) -> Self {
@@ -72,9 +71,11 @@ struct Waiter {
 struct State<M> {
     capacity: usize,
     queue: VecDeque<Envelope<M>>,
+    /// Messages that have left the front.
+    gone: u64,
+    /// When some of those that wait were queued, by how many were to leave before them.
+    stamps: VecDeque<(u64, Instant)>,
     closed: bool,
-    /// The receiver waits for a message, not inside a handler.
-    idle: bool,
     receiver: Option<Waker>,
     waiters: VecDeque<Waiter>,
     /// Tickets whose room is reserved until they use it or are dropped.
@@ -86,6 +87,9 @@ struct State<M> {
 
 pub(crate) struct Inbox<M> {
     state: Mutex<State<M>>,
+    /// The queue is empty and the next message wakes the receiver. Written under the lock only; while it reads true, the
+    /// receiver need not look at the queue: what comes later wakes it again.
+    armed: AtomicBool,
 }
 
 impl<M: Message> Inbox<M> {
@@ -94,8 +98,9 @@ impl<M: Message> Inbox<M> {
             state: Mutex::new(State {
                 capacity: capacity.max(1),
                 queue: VecDeque::new(),
+                gone: 0,
+                stamps: VecDeque::new(),
                 closed: false,
-                idle: false,
                 receiver: None,
                 waiters: VecDeque::new(),
                 granted: Vec::new(),
@@ -103,6 +108,7 @@ impl<M: Message> Inbox<M> {
                 sent: 0,
                 admission: Admission::All,
             }),
+            armed: AtomicBool::new(false),
         }
     }
 
@@ -120,7 +126,7 @@ impl<M: Message> Inbox<M> {
 
     /// About how long the oldest message has waited, exact to a few messages.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        lock(&self.state).queue.iter().find_map(|e| e.at)
+        lock(&self.state).stamps.front().map(|(_, at)| *at)
     }
 
     pub(crate) fn set_admission(&self, admission: Admission) {
@@ -128,6 +134,7 @@ impl<M: Message> Inbox<M> {
     }
 
     /// Takes an envelope if that needs no waiting.
+    #[inline]
     pub(crate) fn try_send(&self, envelope: Envelope<M>) -> Result<Taken<M>, Refused<M>> {
         let mut state = lock(&self.state);
         if let Some(refused) = state.refuse(&envelope) {
@@ -142,7 +149,7 @@ impl<M: Message> Inbox<M> {
                 },
                 Overflow::Wait | Overflow::Reject | Overflow::DropOldest => envelope,
             };
-            let receiver = state.push(envelope);
+            let receiver = self.push(&mut state, envelope);
             drop(state);
             wake(receiver);
             return Ok(Taken::Queued);
@@ -154,7 +161,8 @@ impl<M: Message> Inbox<M> {
                 let oldest = state.queue.iter().position(|e| e.message.overflow() == Overflow::DropOldest);
                 match oldest.and_then(|i| state.queue.remove(i)) {
                     Some(old) => {
-                        let receiver = state.push(envelope);
+                        state.left();
+                        let receiver = self.push(&mut state, envelope);
                         drop(state);
                         wake(receiver);
                         Ok(Taken::Displaced(old))
@@ -187,7 +195,7 @@ impl<M: Message> Inbox<M> {
         };
         if room {
             *ticket = None;
-            let receiver = state.push(waiting);
+            let receiver = self.push(&mut state, waiting);
             drop(state);
             wake(receiver);
             return Poll::Ready(Ok(()));
@@ -221,31 +229,72 @@ impl<M: Message> Inbox<M> {
         wake(next);
     }
 
-    /// Next message, or parks the receiver.
+    /// Forgets the receiver: another takes its place.
+    pub(crate) fn change_receiver(&self) {
+        let mut state = lock(&self.state);
+        self.armed.store(false, Ordering::Release);
+        let old = state.receiver.take();
+        drop(state);
+        drop(old);
+    }
+
+    /// Next message, or parks the receiver, which is the same until [`Inbox::change_receiver`].
+    #[inline]
     pub(crate) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Envelope<M>> {
+        if self.armed.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         let mut state = lock(&self.state);
         match state.queue.pop_front() {
             Some(envelope) => {
-                state.idle = false;
+                state.left();
+                // Who asks waits for the answer, so the look at the queue after it would most often be in vain.
+                if envelope.ask.is_some() && state.queue.is_empty() {
+                    self.arm(&mut state, cx.waker());
+                }
                 let next = state.grant();
                 drop(state);
                 wake(next);
                 Poll::Ready(envelope)
             }
             None => {
-                state.park(cx.waker(), true);
+                self.arm(&mut state, cx.waker());
                 Poll::Pending
             }
         }
     }
 
+    fn arm(&self, state: &mut State<M>, waker: &Waker) {
+        state.park(waker);
+        self.armed.store(true, Ordering::Release);
+    }
+
+    /// Queues, and gives the receiver to wake, to be woken after the lock.
+    fn push(&self, state: &mut State<M>, envelope: Envelope<M>) -> Option<Waker> {
+        state.push(envelope);
+        self.disarm(state)
+    }
+
+    fn disarm(&self, state: &mut State<M>) -> Option<Waker> {
+        if !self.armed.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.armed.store(false, Ordering::Release);
+        state.receiver.take()
+    }
+
     /// Parks the receiver for [`Inbox::wake_receiver`] only: messages don't wake it.
     pub(crate) fn park(&self, waker: &Waker) {
-        lock(&self.state).park(waker, false);
+        let mut state = lock(&self.state);
+        self.armed.store(false, Ordering::Release);
+        state.park(waker);
     }
 
     pub(crate) fn wake_receiver(&self) {
-        let waker = lock(&self.state).receiver.take();
+        let mut state = lock(&self.state);
+        self.armed.store(false, Ordering::Release);
+        let waker = state.receiver.take();
+        drop(state);
         wake(waker);
     }
 
@@ -253,8 +302,8 @@ impl<M: Message> Inbox<M> {
     pub(crate) fn put_back(&self, envelope: Envelope<M>) {
         let mut state = lock(&self.state);
         state.queue.push_front(envelope);
-        let receiver = if state.idle { state.receiver.take() } else { None };
-        state.idle = false;
+        state.gone = state.gone.wrapping_sub(1);
+        let receiver = self.disarm(&mut state);
         drop(state);
         wake(receiver);
     }
@@ -273,7 +322,9 @@ impl<M: Message> Inbox<M> {
 
     /// Takes out what waits.
     pub(crate) fn take_all(&self) -> VecDeque<Envelope<M>> {
-        std::mem::take(&mut lock(&self.state).queue)
+        let mut state = lock(&self.state);
+        state.stamps.clear();
+        std::mem::take(&mut state.queue)
     }
 }
 
@@ -321,30 +372,41 @@ impl<M: Message> State<M> {
         self.queue.len().saturating_add(self.granted.len()) < self.capacity
     }
 
-    /// Queues, and gives the receiver to wake, to be woken after the lock.
-    fn push(&mut self, mut envelope: Envelope<M>) -> Option<Waker> {
+    fn push(&mut self, envelope: Envelope<M>) {
         if self.sent.is_multiple_of(AGE_SAMPLE) {
-            envelope.at = Some(Instant::now());
+            self.stamp();
         }
         self.sent = self.sent.wrapping_add(1);
-        self.queue.push_back(envelope);
-        if !self.idle {
-            return None;
+        if self.queue.capacity() == 0 {
+            // Many actors never have more than one message that waits.
+            self.queue.reserve_exact(1);
         }
-        self.idle = false;
-        self.receiver.take()
+        self.queue.push_back(envelope);
     }
 
     /// Puts the envelope in the place of the one with its key; gives the old one back, or the new one if there is none.
-    fn replace(&mut self, mut envelope: Envelope<M>) -> Result<Envelope<M>, Envelope<M>> {
+    fn replace(&mut self, envelope: Envelope<M>) -> Result<Envelope<M>, Envelope<M>> {
         let key = envelope.message.key();
         match self.queue.iter_mut().rev().find(|e| e.message.overflow() == Overflow::Coalesce && e.message.key() == key)
         {
-            Some(old) => {
-                envelope.at = old.at;
-                Ok(std::mem::replace(old, envelope))
-            }
+            Some(old) => Ok(std::mem::replace(old, envelope)),
             None => Err(envelope),
+        }
+    }
+
+    fn stamp(&mut self) {
+        if self.stamps.capacity() == 0 {
+            self.stamps.reserve_exact(1);
+        }
+        let before = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
+        self.stamps.push_back((self.gone.wrapping_add(before), Instant::now()));
+    }
+
+    /// The first has been taken out.
+    fn left(&mut self) {
+        self.gone = self.gone.wrapping_add(1);
+        while self.stamps.front().is_some_and(|(n, _)| *n < self.gone) {
+            self.stamps.pop_front();
         }
     }
 
@@ -358,8 +420,7 @@ impl<M: Message> State<M> {
         Some(waiter.waker)
     }
 
-    fn park(&mut self, waker: &Waker, idle: bool) {
-        self.idle = idle;
+    fn park(&mut self, waker: &Waker) {
         match &mut self.receiver {
             Some(old) if old.will_wake(waker) => {}
             receiver => *receiver = Some(waker.clone()),

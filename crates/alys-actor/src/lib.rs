@@ -89,6 +89,7 @@ mod graph;
 mod health;
 mod inbox;
 mod incarnation;
+mod kinds;
 mod message;
 mod panics;
 mod reply;
@@ -105,7 +106,7 @@ mod watch;
 mod work;
 
 pub use actor::{Actor, StartCause};
-pub use addr::{Addr, Correlation, Seat, correlated};
+pub use addr::{Addr, Correlation, Seat, Tell, correlated};
 pub use ask::Ask;
 pub use backoff::Backoff;
 pub use child::{Child, RestartPolicy};

@@ -2,11 +2,12 @@
 //!
 //! One allocation serves both ends and the envelope, which sees it as a [`Pending`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
+use crate::cell::Node;
 use crate::current;
 use crate::error::{AskError, HandlerFailure};
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
@@ -22,6 +23,8 @@ enum State<T> {
 pub(crate) trait Pending: Send + Sync {
     /// False once the asker, or the one that it asks for, has gone.
     fn is_live(&self) -> bool;
+    /// True if nobody waits for the answer any more: the asker has gone or its deadline has passed.
+    fn is_over(&self) -> bool;
     fn deadline(&self) -> Option<Instant>;
     /// Answers with an error, if nothing was answered yet.
     fn fail(&self, error: AskError);
@@ -32,11 +35,49 @@ pub(crate) struct Slot<T> {
     gone: AtomicBool,
     deadline: Option<Instant>,
     parent: Option<Arc<dyn Pending>>,
+    wait: Wait,
+}
+
+/// The edge of an ask in the graph of waits, if an actor asks. It ends with the answer, not only when the asker looks at
+/// it: who has answered may ask back at once.
+#[derive(Default)]
+struct Wait {
+    asker: OnceLock<(Arc<dyn Node>, usize)>,
+    open: AtomicBool,
+}
+
+impl Wait {
+    fn end(&self) {
+        if self.open.load(Ordering::Acquire)
+            && self.open.swap(false, Ordering::AcqRel)
+            && let Some((asker, target)) = self.asker.get()
+        {
+            asker.core().wait_ends(*target);
+        }
+    }
 }
 
 impl<T> Slot<T> {
     pub(crate) fn new(deadline: Option<Instant>, parent: Option<Arc<dyn Pending>>) -> Self {
-        Self { state: Mutex::new(State::Waiting(None)), gone: AtomicBool::new(false), deadline, parent }
+        Self {
+            state: Mutex::new(State::Waiting(None)),
+            gone: AtomicBool::new(false),
+            deadline,
+            parent,
+            wait: Wait::default(),
+        }
+    }
+
+    /// Notes that `asker` waits for the core with the id `target` until this is answered. Called once, before the request is sent.
+    pub(crate) fn wait_begins(&self, asker: &Arc<dyn Node>, target: usize) {
+        if self.wait.asker.set((Arc::clone(asker), target)).is_ok() {
+            asker.core().wait_begins(target);
+            self.wait.open.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn wait_ends(&self) {
+        self.wait.end();
     }
 
     fn complete(&self, result: Result<T, AskError>) {
@@ -45,6 +86,7 @@ impl<T> Slot<T> {
         let waker = waker.take();
         *state = State::Done(result);
         drop(state);
+        self.wait.end();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -77,6 +119,10 @@ impl<T> Slot<T> {
 impl<T: Send> Pending for Slot<T> {
     fn is_live(&self) -> bool {
         !self.gone.load(Ordering::Acquire) && self.parent.as_ref().is_none_or(|p| p.is_live())
+    }
+
+    fn is_over(&self) -> bool {
+        !self.is_live() || self.deadline.is_some_and(|d| d <= Instant::now())
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -154,7 +154,7 @@ fn set_watch(branch: &Arc<Branch>, uid: u64, runner: &dyn Runner) {
     let settings = runner.settings();
     if settings.probe.is_some() || settings.recovery != Recovery::Report {
         runner.node().core().set_watch(Watch {
-            probe: settings.probe.unwrap_or_default(),
+            probe: settings.probe.as_deref().copied().unwrap_or_default(),
             recovery: settings.recovery,
             uid,
             supervisor: branch.events.clone(),

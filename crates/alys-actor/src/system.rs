@@ -17,6 +17,7 @@ use crate::child::Runner as _;
 use crate::error::{Exit, LookupError, StartError};
 use crate::graph::Graph;
 use crate::incarnation::{Kill, Launch};
+use crate::kinds::Kinds;
 use crate::message::Message;
 use crate::panics;
 use crate::snapshot::{DeadLetter, DeadReason, NodeSnapshot, Phase, TreeSnapshot};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     perturb: Option<u64>,
     root: OnceLock<Arc<Branch>>,
     pub(crate) graph: Graph,
+    pub(crate) kinds: Kinds,
     dead: Mutex<VecDeque<DeadLetter>>,
     dead_count: AtomicU64,
     correlation: AtomicU64,
@@ -65,7 +67,7 @@ impl Shared {
     pub(crate) fn critical(&self, child: &str, exit: &Exit) {
         lock(&self.cause)
             .get_or_insert_with(|| Exit::Escalated { child: child.to_owned(), cause: Box::new(exit.clone()) });
-        let _ = self.keeper.send(Event::End(How::Drain));
+        let _ = self.keeper.send(Event::End { how: How::Drain, incarnation: 0 });
     }
 
     pub(crate) fn note_killed(&self, path: &str) {
@@ -153,6 +155,7 @@ impl Builder {
             perturb: self.perturb,
             root: OnceLock::new(),
             graph: Graph::default(),
+            kinds: Kinds::default(),
             dead: Mutex::new(VecDeque::new()),
             dead_count: AtomicU64::new(0),
             correlation: AtomicU64::new(0),
@@ -240,7 +243,7 @@ async fn keep(
             Some(Event::Started { .. }) => {
                 let _ = started.send(true);
             }
-            Some(Event::End(how)) => node.end(how),
+            Some(Event::End { how, .. }) => node.end(how),
             Some(Event::Exited { exit, .. }) => break exit,
             Some(Event::Add { .. } | Event::Restart { .. } | Event::Stop { .. } | Event::Recover { .. }) => {}
             None => break Exit::Killed,
@@ -353,7 +356,7 @@ impl SystemRef {
 
     /// Begins an orderly shutdown.
     pub fn request_shutdown(&self) {
-        let _ = self.shared.keeper.send(Event::End(How::Drain));
+        let _ = self.shared.keeper.send(Event::End { how: How::Drain, incarnation: 0 });
     }
 
     /// Waits until the whole tree has ended: after a shutdown, the failure of a critical child, or an escalation of the root.

@@ -37,16 +37,22 @@ impl<M: Message> Sink<M> {
 
     /// The next message.
     pub async fn recv(&mut self) -> M {
-        std::future::poll_fn(|cx| self.addr.cell.inbox.poll_receive(cx)).await.message
+        std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
     /// The next message, if it is there.
     pub fn try_recv(&mut self) -> Option<M> {
         let mut cx = TaskContext::from_waker(std::task::Waker::noop());
-        match self.addr.cell.inbox.poll_receive(&mut cx) {
-            Poll::Ready(envelope) => Some(envelope.message),
+        match self.poll(&mut cx) {
+            Poll::Ready(message) => Some(message),
             Poll::Pending => None,
         }
+    }
+
+    fn poll(&self, cx: &mut TaskContext<'_>) -> Poll<M> {
+        // Each call may come from another task.
+        self.addr.cell.inbox.change_receiver();
+        self.addr.cell.inbox.poll_receive(cx).map(|envelope| envelope.message)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cell::{Core, How, InboxView, Node};
-use crate::error::AddError;
+use crate::error::{AddError, Exit};
 use crate::inbox::Admission;
 use crate::supervise::Event;
 use crate::system::Shared;
@@ -107,7 +107,7 @@ impl Node for Branch {
     }
 
     fn end(&self, how: How) {
-        let _ = self.events.send(Event::End(how));
+        let _ = self.events.send(Event::End { how, incarnation: self.core.incarnation() });
     }
 
     fn suspend(&self, suspended: bool) {
@@ -120,6 +120,8 @@ impl Node for Branch {
         self.close();
         for child in self.list() {
             child.finish();
+            let exit = child.core().last_exit().unwrap_or(Exit::Halted);
+            child.core().tell_monitors(&exit, true);
         }
         self.core.stopped_for_good();
     }
@@ -132,6 +134,10 @@ impl Node for Branch {
         for child in self.list() {
             child.set_admission(admission);
         }
+    }
+
+    fn has_messages(&self) -> bool {
+        self.list().iter().any(|child| child.has_messages())
     }
 
     fn children(&self) -> Option<Vec<Arc<dyn Node>>> {

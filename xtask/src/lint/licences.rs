@@ -1,6 +1,6 @@
 //! Licences: each dependency's SPDX expression must be satisfied by the allow-list of `.cargo/deny.toml`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::{Verdict, verdict};
@@ -10,7 +10,7 @@ use crate::run::{cargo, output, root};
 const CONFIGURATION: &str = ".cargo/deny.toml";
 
 pub(crate) fn check() -> Result<Verdict, Failure> {
-    let allowed = allowed()?;
+    let allowed = Allowed::read()?;
     // `cargo tree` knows which optional dependencies are really compiled; `cargo metadata` lists more.
     let tree = output(cargo().args([
         "tree",
@@ -25,22 +25,52 @@ pub(crate) fn check() -> Result<Verdict, Failure> {
     let findings: Vec<String> = packages
         .iter()
         .filter_map(|line| line.trim_end_matches(" (*)").split_once('|'))
-        .filter(|(_, expression)| !satisfied(expression, &allowed))
+        .filter(|(package, expression)| !allowed.satisfies(package, expression))
         .map(|(package, expression)| format!("{package}: licence '{expression}'"))
         .collect();
     verdict(&findings)
 }
 
-fn allowed() -> Result<BTreeSet<String>, Failure> {
-    let path = root().join(CONFIGURATION);
-    let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
-    let configuration: toml::Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| Failure::work(format!("{CONFIGURATION} is no TOML")).because(error))?;
-    let list = configuration.get("licenses").and_then(|licences| licences.get("allow")).and_then(toml::Value::as_array);
-    let allowed: BTreeSet<String> =
-        list.into_iter().flatten().filter_map(toml::Value::as_str).map(str::to_owned).collect();
-    if allowed.is_empty() { Err(Failure::work(format!("{CONFIGURATION} allows no licence"))) } else { Ok(allowed) }
+/// The licences that every crate may have, and those that single crates may have beside.
+struct Allowed {
+    everywhere: BTreeSet<String>,
+    exceptions: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Allowed {
+    fn read() -> Result<Self, Failure> {
+        let path = root().join(CONFIGURATION);
+        let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
+        let configuration: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| Failure::work(format!("{CONFIGURATION} is no TOML")).because(error))?;
+        let section = configuration.get("licenses");
+        let everywhere = list(section);
+        if everywhere.is_empty() {
+            return Err(Failure::work(format!("{CONFIGURATION} allows no licence")));
+        }
+        let entries = section.and_then(|section| section.get("exceptions")).and_then(toml::Value::as_array);
+        let exceptions = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.get("crate").and_then(toml::Value::as_str)?;
+                Some((name.to_owned(), &list(Some(entry)) | &everywhere))
+            })
+            .collect();
+        Ok(Self { everywhere, exceptions })
+    }
+
+    /// `package` is a name and a version.
+    fn satisfies(&self, package: &str, expression: &str) -> bool {
+        let name = package.split_whitespace().next().unwrap_or_default();
+        satisfied(expression, self.exceptions.get(name).unwrap_or(&self.everywhere))
+    }
+}
+
+fn list(table: Option<&toml::Value>) -> BTreeSet<String> {
+    let list = table.and_then(|table| table.get("allow")).and_then(toml::Value::as_array);
+    list.into_iter().flatten().filter_map(toml::Value::as_str).map(str::to_owned).collect()
 }
 
 /// Whether the allowed licences satisfy an SPDX expression (`OR`, `AND`, `WITH`, parentheses, and the old `/` for `OR`).
