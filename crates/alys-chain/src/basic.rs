@@ -66,8 +66,6 @@ fn unknown_records(body: &BlockBody) -> Option<&'static str> {
         (body.settlements.is_empty(), "settlements"),
         (body.refunds.is_empty(), "refunds"),
         (body.pause.is_empty(), "pause"),
-        (body.federation_change.is_empty(), "federation_change"),
-        (body.evidence.proposals.is_empty() && body.evidence.votes.is_empty(), "evidence"),
     ]
     .into_iter()
     .find_map(|(empty, field)| (!empty).then_some(field))

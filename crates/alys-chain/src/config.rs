@@ -15,10 +15,14 @@ pub struct ChainConfig {
     pub max_pending_blocks: usize,
     /// The most bytes that those blocks may have together.
     pub max_pending_bytes: usize,
+    /// The most of those blocks that one peer may have brought.
+    pub max_pending_per_peer: usize,
     /// How long a block waits for its parent, in milliseconds.
     pub pending_expiry: u64,
     /// The most approvals that wait for their block.
     pub max_early_approvals: usize,
+    /// The most proposals, and the most approvals, that are remembered to notice a second one for the same slot.
+    pub max_witnessed: usize,
     /// The most AuxPoW records that wait for an author.
     pub max_queued_auxpow: usize,
     /// The most rejected blocks that are remembered.
@@ -37,8 +41,10 @@ impl Default for ChainConfig {
             production_deadline: 1_000,
             max_pending_blocks: 4_096,
             max_pending_bytes: 64 << 20,
+            max_pending_per_peer: 1_024,
             pending_expiry: 120_000,
             max_early_approvals: 4_096,
+            max_witnessed: 16_384,
             max_queued_auxpow: 256,
             max_rejected_blocks: 1_024,
             execution_retry: 100,

@@ -58,6 +58,11 @@ impl Constants {
         Domain::new(kind, version.0, self.genesis_root).signing_root(object)
     }
 
+    /// Versions of the rules, newest first; at most 16.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = FixedBytes<4>> {
+        self.spec.forks.iter().rev().map(|fork| fork.fork_version)
+    }
+
     /// The difficulty of a bundle whose template was made in `slot` after `records` committed records.
     pub(crate) fn bits(&self, slot: Slot, records: u64) -> u32 {
         self.asert.bits(slot.0.saturating_mul(self.spec.slot_duration), records)

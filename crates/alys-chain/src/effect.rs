@@ -1,10 +1,13 @@
 //! Wishes of the core to the outside.
 
-use crate::{BatchId, BlockError, BuildId, Checkpoint, ExecutionId, SignId, error::AuxPowError};
+use crate::{
+    BatchId, BlockError, BuildId, Checkpoint, ExecutionId, SignId,
+    error::{AuxPowError, FederationError},
+};
 use alys_crypto::SigningRoot;
 use alys_primitives::{
-    Address, Approval, ApprovalData, AuxPowRecord, B256, Height, Notarization, Root, SignedBlock, Slot, UnixMillis,
-    Wei, Withdrawal,
+    Address, Approval, ApprovalData, AuxPowRecord, B256, Epoch, Evidence, FederationChange, Height, Notarization, Root,
+    SignedBlock, Slot, UnixMillis, Wei, Withdrawal,
 };
 use std::sync::Arc;
 
@@ -60,6 +63,13 @@ pub enum Effect {
         hash: Root,
         /// Queued (or known), or why not.
         outcome: Result<(), AuxPowError>,
+    },
+    /// Answers [`crate::Input::FederationChange`].
+    FederationProcessed {
+        /// Hash-tree-root of the new members.
+        members_root: Root,
+        /// It waits for an author (or is known), or why it is refused.
+        outcome: Result<(), FederationError>,
     },
     /// Tell subscribers. Comes only after what it tells is durable.
     Event(ChainEvent),
@@ -125,6 +135,10 @@ pub enum Message {
     Notarization(Notarization),
     /// Queued work.
     AuxPow(AuxPowRecord),
+    /// Proofs of equivocation.
+    Evidence(Evidence),
+    /// A change of the federation that waits for an author.
+    FederationChange(FederationChange),
 }
 
 /// What became of an imported block.
@@ -202,7 +216,8 @@ pub enum ChainEvent {
         /// The head's height.
         height: Height,
     },
-    /// A member broke its promise; the proof is kept for the next block body.
+    /// A member broke its promise; the proof is gossiped and kept for the next block body. Told once per member, kind and
+    /// epoch.
     Equivocation {
         /// The member's index in its epoch.
         member: u64,
@@ -210,6 +225,15 @@ pub enum ChainEvent {
         slot: Slot,
         /// Whether it proposed twice; else it approved twice.
         proposal: bool,
+    },
+    /// From this height on another federation proposes and approves.
+    Epoch {
+        /// The epoch.
+        epoch: Epoch,
+        /// Its first block's height.
+        from: Height,
+        /// How many members it has.
+        members: u64,
     },
     /// Two certificates or safe blocks contradict each other: more than f members are malicious.
     SafetyViolation {

@@ -456,11 +456,11 @@ pub enum EvidenceError {
     /// A signature does not verify.
     #[error("a signature does not verify")]
     Signature,
-    /// About an epoch that is neither this one nor the one before.
-    #[error("epoch {0} is not this one")]
+    /// About another epoch than the block's.
+    #[error("epoch {0} is not the block's")]
     Epoch(Epoch),
-    /// The chain has this proof already.
-    #[error("included before")]
+    /// The chain has recorded that this member did this in this epoch.
+    #[error("recorded before")]
     Known,
 }
 

@@ -17,7 +17,27 @@ pub(crate) struct Federation {
     members: Arc<Members>,
     keys: Vec<PublicKey>,
     root: Root,
+    quorum: usize,
 }
+
+/// Approvals that notarize a block of `members`: ceil(2n/3).
+#[allow(unused_variables, reason = "the scheme can carry a planted mistake")]
+fn quorum(members: usize, scheme: Scheme) -> usize {
+    #[cfg(feature = "testing")]
+    if scheme.planted(crate::testing::Plant::HalfIsQuorum) {
+        return members.div_ceil(2);
+    }
+    members.saturating_mul(2).div_ceil(3)
+}
+
+/// The root covers the members, and keys follow from members.
+impl PartialEq for Federation {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+}
+
+impl Eq for Federation {}
 
 impl Federation {
     /// Parses keys and checks proofs of possession and that no key occurs twice.
@@ -35,11 +55,12 @@ impl Federation {
                     key.verify_possession(&proof).map_err(|_| (index, MemberError::Unproven))?;
                 }
                 #[cfg(feature = "testing")]
-                Scheme::Unproven => {}
+                Scheme::Unproven(_) => {}
             }
             keys.push(key);
         }
-        Ok(Self { root: members.tree_hash_root(), members: Arc::new(members), keys })
+        let quorum = quorum(keys.len(), scheme);
+        Ok(Self { root: members.tree_hash_root(), members: Arc::new(members), keys, quorum })
     }
 
     /// Hash-tree-root of the members.
@@ -59,7 +80,7 @@ impl Federation {
 
     /// Approvals that notarize a block: ceil(2n/3).
     pub(crate) fn quorum(&self) -> usize {
-        self.len().saturating_mul(2).div_ceil(3)
+        self.quorum
     }
 
     /// The key at an index.
@@ -82,13 +103,20 @@ impl Federation {
         aggregate: &SignatureBytes,
     ) -> Result<(), CertificateError> {
         let mut keys = Vec::with_capacity(self.len());
+        #[allow(unused_mut, reason = "no strangers but planted ones")]
+        let mut strangers = 0usize;
         for (bit, set) in bitfield.iter().enumerate() {
             if set {
                 let members = self.len();
+                #[cfg(feature = "testing")]
+                if bit >= members && scheme.planted(crate::testing::Plant::CountStrangers) {
+                    strangers = strangers.saturating_add(1);
+                    continue;
+                }
                 keys.push(self.keys.get(bit).ok_or(CertificateError::NoMember { bit, members })?);
             }
         }
-        if keys.len() < self.quorum() {
+        if keys.len().saturating_add(strangers) < self.quorum() {
             return Err(CertificateError::NoQuorum { found: keys.len(), quorum: self.quorum() });
         }
         scheme.verify_aggregate(&keys, root, aggregate).map_err(|_| CertificateError::Signature)

@@ -2,7 +2,8 @@
 
 use crate::verify::Verified;
 use alys_primitives::{
-    Approval, AuxPowRecord, ExecutionPayload, ExecutionRequests, Notarization, SignatureBytes, SignedBlock, Wei,
+    Approval, AuxPowRecord, Evidence, ExecutionPayload, ExecutionRequests, FederationChange, Notarization,
+    SignatureBytes, SignedBlock, Wei,
 };
 
 /// Names a [`crate::Effect::Build`] and its answer.
@@ -21,6 +22,10 @@ pub struct SignId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u64);
 
+/// Names a peer for as long as it is connected; the number means nothing to the core but "the same one".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerTag(pub u64);
+
 /// One fact. The order of facts decides everything that follows; nothing else does.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "an input is moved once and never kept")]
@@ -29,12 +34,23 @@ pub enum Input {
     Tick,
     /// A block from a peer, from an import, or our own. Answered by [`crate::Effect::Imported`].
     Block(Verified<SignedBlock>),
+    /// As [`Input::Block`], from a peer that has only its share of the place for waiting blocks.
+    PeerBlock {
+        /// The block.
+        block: Verified<SignedBlock>,
+        /// Who brought it.
+        peer: PeerTag,
+    },
     /// A member's approval.
     Approval(Verified<Approval>),
     /// A certificate.
     Notarization(Verified<Notarization>),
     /// Work that a miner or a peer brought. Answered by [`crate::Effect::AuxPowProcessed`].
     AuxPow(Verified<AuxPowRecord>),
+    /// Proofs of equivocation.
+    Evidence(Verified<Evidence>),
+    /// A change of the federation that a quorum signed. Answered by [`crate::Effect::FederationProcessed`].
+    FederationChange(Verified<FederationChange>),
     /// Answers [`crate::Effect::Build`].
     Built {
         /// Which.

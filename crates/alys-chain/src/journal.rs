@@ -81,6 +81,15 @@ impl Journal {
         }
     }
 
+    /// Gives everything that waits, whether it is durable or not: a planted mistake.
+    #[cfg(feature = "testing")]
+    pub(crate) fn release(&mut self) -> Vec<Visible> {
+        let mut visible: Vec<Visible> =
+            self.unsynced.values_mut().flat_map(|batch| std::mem::take(&mut batch.visible)).collect();
+        visible.append(&mut self.visible);
+        visible
+    }
+
     /// This batch and all before it are synced: gives what waited for them and the newest view. `None` if none of them
     /// was open.
     pub(crate) fn durable(&mut self, id: BatchId) -> Option<(Vec<Visible>, ChainView)> {

@@ -24,6 +24,7 @@
 mod basic;
 mod bundle;
 mod chain;
+mod change;
 mod checkpoint;
 mod config;
 mod constants;
@@ -31,6 +32,7 @@ mod digest;
 mod early;
 mod effect;
 mod error;
+mod evidence;
 mod federation;
 mod fees;
 mod input;
@@ -46,6 +48,7 @@ mod transition;
 mod tree;
 mod verify;
 mod view;
+mod witness;
 
 pub use chain::{AuxTemplate, Chain, TimeoutReason};
 pub use checkpoint::{Checkpoint, Restored, RestoredBlock, TrunkBlock};
@@ -58,8 +61,11 @@ pub use error::{
     AuxPowError, BlockError, CertificateError, EvidenceError, FederationError, GenesisError, InputError, MemberError,
     PayloadError, RestoreError, TemplateError, VerifyError,
 };
-pub use input::{BatchId, BuildId, Built, ExecutionId, ExecutionOutcome, Input, SignId, SignRefusal, Unavailable};
+pub use input::{
+    BatchId, BuildId, Built, ExecutionId, ExecutionOutcome, Input, PeerTag, SignId, SignRefusal, Unavailable,
+};
 pub use payload_hash::{PayloadShape, payload_hash};
-pub use state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, MaxCarriers, Point};
+pub use pending::PendingStatus;
+pub use state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, MaxCarriers, Offences, Point};
 pub use verify::{Verified, Verifier};
 pub use view::{ChainView, Counters, QueuedAuxPow};

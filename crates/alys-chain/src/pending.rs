@@ -3,8 +3,8 @@
 //! Every block here was signed by a member for its slot, so only members can fill this place; each author has an equal
 //! share of it, so that one of them can't take it from the others.
 
-use crate::{ExecutionId, PendingReason, transition::Checked, verify::Basis};
-use alys_primitives::{Epoch, Root, SignedBlock, Slot, UnixMillis};
+use crate::{ExecutionId, PeerTag, PendingReason, transition::Checked, verify::Basis};
+use alys_primitives::{Epoch, Height, Root, SignedBlock, Slot, UnixMillis};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -23,13 +23,44 @@ pub(crate) enum Waiting {
     },
 }
 
+/// Where a block comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// We proposed it.
+    Own,
+    /// From a peer, or from an operator.
+    Outside(Option<PeerTag>),
+}
+
+/// What a waiting block is and waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingStatus {
+    /// The block.
+    pub root: Root,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its height.
+    pub height: Height,
+    /// Its author's index.
+    pub author_index: u64,
+    /// What it waits for.
+    pub reason: PendingReason,
+    /// How often its execution gave no answer.
+    pub attempts: u32,
+    /// Its size as it travels.
+    pub bytes: usize,
+    /// Who brought it.
+    pub peer: Option<PeerTag>,
+    /// When it is looked at again or given up.
+    pub timer: Option<UnixMillis>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct PendingBlock {
     pub(crate) block: Arc<SignedBlock>,
     pub(crate) basis: Basis,
     pub(crate) waiting: Waiting,
-    /// We proposed it.
-    pub(crate) own: bool,
+    pub(crate) origin: Origin,
     bytes: usize,
     timer: Option<UnixMillis>,
 }
@@ -40,6 +71,31 @@ impl PendingBlock {
             Waiting::Parent => PendingReason::Parent(self.block.header.parent_root),
             Waiting::Slot(at) => PendingReason::Slot(*at),
             Waiting::Execution { .. } => PendingReason::Execution,
+        }
+    }
+
+    fn peer(&self) -> Option<PeerTag> {
+        match self.origin {
+            Origin::Own => None,
+            Origin::Outside(peer) => peer,
+        }
+    }
+
+    fn status(&self, root: Root) -> PendingStatus {
+        let header = &self.block.header;
+        PendingStatus {
+            root,
+            slot: header.slot,
+            height: header.height,
+            author_index: header.author_index,
+            reason: self.reason(),
+            attempts: match &self.waiting {
+                Waiting::Execution { attempts, .. } => *attempts,
+                Waiting::Parent | Waiting::Slot(_) => 0,
+            },
+            bytes: self.bytes,
+            peer: self.peer(),
+            timer: self.timer,
         }
     }
 
@@ -55,6 +111,8 @@ pub(crate) struct PendingLimits {
     pub(crate) bytes: usize,
     /// Blocks of one author.
     pub(crate) share: usize,
+    /// Blocks that one peer brought.
+    pub(crate) per_peer: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -62,6 +120,7 @@ pub(crate) struct PendingBlocks {
     blocks: BTreeMap<Root, PendingBlock>,
     by_parent: BTreeMap<Root, BTreeSet<Root>>,
     by_author: BTreeMap<(Epoch, u64), usize>,
+    by_peer: BTreeMap<PeerTag, usize>,
     executions: BTreeMap<ExecutionId, Root>,
     timers: BTreeSet<(UnixMillis, Root)>,
     bytes: usize,
@@ -82,16 +141,25 @@ impl PendingBlocks {
         root: Root,
         block: Arc<SignedBlock>,
         basis: Basis,
-        own: bool,
+        origin: Origin,
         limits: PendingLimits,
     ) -> Option<Vec<Root>> {
         let bytes = ssz::Encode::ssz_bytes_len(block.as_ref());
-        let pending = PendingBlock { block, basis, waiting: Waiting::Parent, own, bytes, timer: None };
+        let pending = PendingBlock { block, basis, waiting: Waiting::Parent, origin, bytes, timer: None };
         let mut evicted = Vec::new();
-        if !own {
+        if origin != Origin::Own {
             let author = pending.author();
             if self.by_author.get(&author).is_some_and(|count| *count >= limits.share) {
                 evicted.push(self.victim(pending.block.header.slot, |other| other.author() == author)?);
+            }
+            if let Some(peer) = pending.peer() {
+                let gone =
+                    evicted.iter().filter(|root| self.blocks.get(*root).is_some_and(|it| it.peer() == Some(peer)));
+                let taken = self.by_peer.get(&peer).copied().unwrap_or_default().saturating_sub(gone.count());
+                if taken >= limits.per_peer {
+                    let victim = self.victim(pending.block.header.slot, |other| other.peer() == Some(peer))?;
+                    evicted.push(victim);
+                }
             }
             loop {
                 let freed: usize =
@@ -111,6 +179,10 @@ impl PendingBlocks {
         self.bytes = self.bytes.saturating_add(bytes);
         let count = self.by_author.entry(pending.author()).or_default();
         *count = count.saturating_add(1);
+        if let Some(peer) = pending.peer() {
+            let count = self.by_peer.entry(peer).or_default();
+            *count = count.saturating_add(1);
+        }
         self.by_parent.entry(pending.block.header.parent_root).or_default().insert(root);
         self.blocks.insert(root, pending);
         Some(evicted)
@@ -120,7 +192,9 @@ impl PendingBlocks {
     fn victim(&self, slot: Slot, matches: impl Fn(&PendingBlock) -> bool) -> Option<Root> {
         self.blocks
             .iter()
-            .filter(|(_, other)| matches!(other.waiting, Waiting::Parent | Waiting::Slot(_)) && !other.own)
+            .filter(|(_, other)| {
+                matches!(other.waiting, Waiting::Parent | Waiting::Slot(_)) && other.origin != Origin::Own
+            })
             .filter(|(_, other)| other.block.header.slot > slot && matches(other))
             .max_by_key(|(root, other)| (other.block.header.slot, **root))
             .map(|(root, _)| *root)
@@ -137,6 +211,14 @@ impl PendingBlocks {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.by_author.remove(&pending.author());
+            }
+        }
+        if let Some(peer) = pending.peer()
+            && let Some(count) = self.by_peer.get_mut(&peer)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_peer.remove(&peer);
             }
         }
         let parent = pending.block.header.parent_root;
@@ -200,6 +282,13 @@ impl PendingBlocks {
             pending.timer = None;
         }
         Some(root)
+    }
+
+    /// All blocks in order of priority: those that give way first are last.
+    pub(crate) fn status(&self) -> Vec<PendingStatus> {
+        let mut all: Vec<_> = self.blocks.iter().map(|(root, pending)| pending.status(*root)).collect();
+        all.sort_unstable_by_key(|status| (status.slot, status.root));
+        all
     }
 
     /// All blocks, for a sweep.

@@ -10,7 +10,7 @@ pub(crate) enum Scheme {
     Bls,
     /// A hash in place of a signature, so that a simulation can run thousands of slots a second.
     #[cfg(feature = "testing")]
-    Unproven,
+    Unproven(Option<crate::testing::Plant>),
 }
 
 /// The signature is not what it claims to be.
@@ -18,6 +18,12 @@ pub(crate) enum Scheme {
 pub(crate) struct BadSignature;
 
 impl Scheme {
+    /// Whether a mistake was made on purpose, so that the simulator can prove that it notices.
+    #[cfg(feature = "testing")]
+    pub(crate) fn planted(self, plant: crate::testing::Plant) -> bool {
+        self == Self::Unproven(Some(plant))
+    }
+
     /// Checks one signature.
     pub(crate) fn verify(
         self,
@@ -31,7 +37,7 @@ impl Scheme {
                 signature.verify(key, root).map_err(|_| BadSignature)
             }
             #[cfg(feature = "testing")]
-            Self::Unproven => {
+            Self::Unproven(_) => {
                 if *signature == crate::testing::sign(key, root) {
                     Ok(())
                 } else {
@@ -54,7 +60,7 @@ impl Scheme {
                 aggregate.verify(keys.iter().copied(), root).map_err(|_| BadSignature)
             }
             #[cfg(feature = "testing")]
-            Self::Unproven => {
+            Self::Unproven(_) => {
                 let signatures: Vec<_> = keys.iter().map(|key| crate::testing::sign(key, root)).collect();
                 if self.aggregate(&signatures)? == *aggregate { Ok(()) } else { Err(BadSignature) }
             }
@@ -74,7 +80,7 @@ impl Scheme {
                 Ok(SignatureBytes::from(sum.to_bytes()))
             }
             #[cfg(feature = "testing")]
-            Self::Unproven => Ok(signatures.iter().fold(SignatureBytes::ZERO, |sum, signature| sum ^ *signature)),
+            Self::Unproven(_) => Ok(signatures.iter().fold(SignatureBytes::ZERO, |sum, signature| sum ^ *signature)),
         }
     }
 }

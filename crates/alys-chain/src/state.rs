@@ -3,7 +3,7 @@
 //! A state is a function of the block's ancestors, the block itself and the certificates among them. It takes for
 //! granted that the block is notarized, because only notarized blocks have children.
 
-use alys_primitives::{B256, Epoch, Height, Optional, Root, VariableList, Wei, typenum};
+use alys_primitives::{B256, BitVector, Epoch, Height, MaxMembers, Optional, Root, VariableList, Wei, typenum};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
 use tree_hash::TreeHash as _;
@@ -44,12 +44,49 @@ pub struct ChainState {
     pub next_randao: B256,
     /// Totals of what was minted and burned.
     pub ledger: Ledger,
+    /// Members that were proven to have signed twice.
+    pub offences: Offences,
 }
 
 impl ChainState {
     /// The value of the children's `state_root`.
     pub fn root(&self) -> Root {
         self.tree_hash_root()
+    }
+}
+
+/// Who was proven to have signed twice in the current epoch, and how many proofs the chain holds in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
+pub struct Offences {
+    /// Members of the epoch that proposed twice in one slot.
+    pub proposals: BitVector<MaxMembers>,
+    /// Members of the epoch that approved twice in one slot.
+    pub votes: BitVector<MaxMembers>,
+    /// Recorded proofs of all epochs.
+    pub recorded: u64,
+}
+
+impl Offences {
+    /// Whether a member's offence of a kind is recorded.
+    pub fn has(&self, member: u64, proposal: bool) -> bool {
+        let bits = if proposal { &self.proposals } else { &self.votes };
+        usize::try_from(member).ok().and_then(|bit| bits.get(bit).ok()).unwrap_or(false)
+    }
+
+    /// Records an offence; `false` if it was recorded before, `None` if nobody has the index.
+    pub(crate) fn add(&mut self, member: u64, proposal: bool) -> Option<bool> {
+        if self.has(member, proposal) {
+            return Some(false);
+        }
+        let bits = if proposal { &mut self.proposals } else { &mut self.votes };
+        bits.set(usize::try_from(member).ok()?, true).ok()?;
+        self.recorded = self.recorded.saturating_add(1);
+        Some(true)
+    }
+
+    /// What a new epoch starts with.
+    pub(crate) fn next_epoch(&self) -> Self {
+        Self { recorded: self.recorded, ..Self::default() }
     }
 }
 

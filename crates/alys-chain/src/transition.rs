@@ -5,16 +5,18 @@ use crate::{
     bundle,
     checkpoint::TrunkBlock,
     constants::Constants,
-    error::{BlockError, PayloadError},
+    error::{BlockError, FederationError, PayloadError},
+    evidence,
     federation::Federation,
     fees::{self, Distribution},
-    state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, Point},
+    scheme::Scheme,
+    state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, Offences, Point},
     tree::{Entry, Tree},
 };
 use alys_auxpow::Target;
 use alys_primitives::{
-    AuxPowRecord, B256, BlockHeader, Epoch, Height, Optional, Root, SignatureBytes, SignedBlock, Slot, VariableList,
-    Wei, Withdrawal,
+    AuxPowRecord, B256, BlockHeader, Epoch, FederationChange, Height, Optional, Root, SignatureBytes, SignedBlock,
+    Slot, VariableList, Wei, Withdrawal,
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -55,6 +57,7 @@ pub(crate) fn genesis(constants: &Constants, federation: Arc<Federation>) -> Ent
         // No author signed genesis.
         next_randao: next_randao(constants.spec.evm.genesis_prev_randao, &SignatureBytes::ZERO),
         ledger: Ledger { deposited: allocation, minted: allocation, burned: Wei::ZERO, fees_reminted: Wei::ZERO },
+        offences: Offences::default(),
     };
     Entry {
         root,
@@ -170,6 +173,7 @@ pub(crate) fn commit(
 pub(crate) struct Checked {
     rules: ChildRules,
     commitment: Option<Commitment>,
+    offences: Offences,
 }
 
 /// Checks everything about a block that depends on its ancestors, execution apart.
@@ -179,9 +183,10 @@ pub(crate) fn check(
     parent: &Entry,
     block: &SignedBlock,
     parent_header: Option<B256>,
+    next_federation: Option<Arc<Federation>>,
 ) -> Result<Checked, BlockError> {
     let header = &block.header;
-    let rules = child_rules(constants, parent);
+    let mut rules = child_rules(constants, parent);
     check_header(constants, parent, &rules, header)?;
     let commitment = match block.body.auxpow.first().zip(parent_header) {
         Some((record, parent_header)) => {
@@ -194,7 +199,24 @@ pub(crate) fn check(
         None => None,
     };
     check_payload(parent, block, commitment.as_ref().map_or(&[], Commitment::withdrawals))?;
-    Ok(Checked { rules, commitment })
+    let before = &parent.state.offences;
+    let mut offences = if rules.epoch == parent.state.epoch { before.clone() } else { before.next_epoch() };
+    evidence::record(&mut offences, rules.epoch, &block.body.evidence)?;
+    if let Some((change, next)) = block.body.federation_change.first().zip(next_federation) {
+        check_change(&rules, change)?;
+        let in_flight = ChangeInFlight { height: rules.height, members_root: next.root() };
+        rules.change = VariableList::new(vec![in_flight]).map_err(|_| FederationError::InFlight)?;
+        rules.next_federation = Some(next);
+    }
+    Ok(Checked { rules, commitment, offences })
+}
+
+/// Checks that a change of the federation can go into a child whose parent prescribes these rules (section 7).
+pub(crate) fn check_change(rules: &ChildRules, change: &FederationChange) -> Result<(), FederationError> {
+    if change.epoch != rules.epoch {
+        return Err(FederationError::Epoch { found: change.epoch, expected: rules.epoch });
+    }
+    if rules.change.is_empty() { Ok(()) } else { Err(FederationError::InFlight) }
 }
 
 fn check_header(
@@ -248,7 +270,7 @@ pub(crate) fn apply(
     checked: Checked,
     executed_fees: Wei,
 ) -> Result<Entry, BlockError> {
-    let Checked { rules, commitment } = checked;
+    let Checked { rules, commitment, offences } = checked;
     let header = &block.header;
     let before = &parent.state;
     let root = header.root();
@@ -273,9 +295,10 @@ pub(crate) fn apply(
         next_withdrawal_index: before.next_withdrawal_index,
         next_randao: next_randao(block.payload.prev_randao, &block.author_signature),
         ledger: before.ledger,
+        offences,
     };
     let carries = match commitment {
-        Some(commitment) => Some(record(&mut state, root, header.height, commitment)?),
+        Some(commitment) => Some(record(constants.scheme, &mut state, root, header.height, commitment)?),
         None => None,
     };
     settle_carriers(&mut state, header.height, constants.spec.min_finalization_depth);
@@ -294,13 +317,28 @@ pub(crate) fn apply(
 }
 
 /// Takes a committed record into the state.
-fn record(state: &mut ChainState, root: Root, height: Height, commitment: Commitment) -> Result<Carrier, BlockError> {
+#[cfg_attr(not(feature = "testing"), allow(unused_variables, reason = "the scheme can carry a planted mistake"))]
+fn record(
+    scheme: Scheme,
+    state: &mut ChainState,
+    root: Root,
+    height: Height,
+    commitment: Commitment,
+) -> Result<Carrier, BlockError> {
     let Commitment { bundle_root, parent_header, end, work, distribution } = commitment;
     let end_point = Point { root: end.root, height: end.height };
     let start = state.committed.end.height.next();
     let minted = u64::try_from(distribution.withdrawals.len()).map_err(|_| BlockError::Overflow)?;
     state.next_withdrawal_index = state.next_withdrawal_index.checked_add(minted).ok_or(BlockError::Overflow)?;
-    state.fee_carry = distribution.carry;
+    #[cfg(feature = "testing")]
+    let carry = if scheme.planted(crate::testing::Plant::CarryTwice) {
+        state.fee_carry.saturating_add(distribution.carry)
+    } else {
+        distribution.carry
+    };
+    #[cfg(not(feature = "testing"))]
+    let carry = distribution.carry;
+    state.fee_carry = carry;
     state.ledger.fees_reminted =
         state.ledger.fees_reminted.checked_add(distribution.minted).ok_or(BlockError::Overflow)?;
     state.committed = Committed {

@@ -4,14 +4,16 @@
 //! values and compares on whose authority they were verified with its own view of the federation.
 
 use crate::{
-    basic,
+    basic, change,
     constants::Constants,
-    error::{AuxPowError, VerifyError},
+    error::{AuxPowError, BlockError, FederationError, VerifyError},
+    evidence,
     federation::Federation,
 };
 use alys_auxpow::{AuxPow, Target};
 use alys_primitives::{
-    Approval, AuxPowRecord, B256, Epoch, FixedBytes, Notarization, Root, SignedBlock, TreeHash as _, VariableList,
+    Approval, AuxPowRecord, B256, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization, Root,
+    SignedBlock, TreeHash as _, VariableList,
 };
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
@@ -32,6 +34,8 @@ pub(crate) struct Basis {
     pub(crate) version: FixedBytes<4>,
     /// Hash of the parent chain's header that did the work, if there is work.
     pub(crate) parent_header: Option<B256>,
+    /// The federation that a change brings, if there is a change.
+    pub(crate) next_federation: Option<Arc<Federation>>,
 }
 
 impl<T> Verified<T> {
@@ -95,11 +99,19 @@ impl Verifier {
             }
             None => None,
         };
+        for proof in evidence::proofs(&block.body.evidence) {
+            evidence::verify(&self.constants, federation, &proof).map_err(BlockError::from)?;
+        }
+        let next_federation = match block.body.federation_change.first() {
+            Some(change) => Some(self.change(header.epoch, change).map_err(BlockError::from)?),
+            None => None,
+        };
         let basis = Basis {
             genesis_root: self.constants.genesis_root,
             federations,
             version: self.constants.spec.fork_version(header.height),
             parent_header,
+            next_federation,
         };
         Ok(Verified::new(block, basis))
     }
@@ -116,6 +128,7 @@ impl Verifier {
             .ok_or(VerifyError::NoMember { index: approval.member_index, members })?;
         // An approval does not say its block's height, which fixes the version; the core compares the two.
         let version = self
+            .constants
             .versions()
             .find(|version| {
                 let root = self.constants.approval_root_of_version(*version, &approval.data);
@@ -133,7 +146,7 @@ impl Verifier {
     pub fn notarization(&self, certificate: Notarization) -> Result<Verified<Notarization>, VerifyError> {
         let federation = self.federation(certificate.epoch)?;
         let mut answer = Err(VerifyError::Signature);
-        for version in self.versions() {
+        for version in self.constants.versions() {
             answer = self.verify_certificate(federation, &certificate, version).map(|()| version);
             if answer.is_ok() {
                 break;
@@ -158,8 +171,65 @@ impl Verifier {
             federations: Vec::new(),
             version: FixedBytes::ZERO,
             parent_header: Some(parent_header),
+            next_federation: None,
         };
         Ok(Verified::new(AuxPowRecord { bundle: record.bundle, proof: normalised }, basis))
+    }
+
+    /// Checks proofs of equivocation: members of known epochs signed messages that contradict each other.
+    ///
+    /// # Errors
+    /// [`VerifyError`] with what is wrong with the first bad proof.
+    pub fn evidence(&self, evidence: Evidence) -> Result<Verified<Evidence>, VerifyError> {
+        let mut federations = BTreeMap::new();
+        for proof in evidence::proofs(&evidence) {
+            let epoch = proof.offence().map_err(BlockError::from)?.epoch;
+            let federation = self.federation(epoch)?;
+            evidence::verify(&self.constants, federation, &proof).map_err(BlockError::from)?;
+            federations.insert(epoch, federation.root());
+        }
+        let basis = Basis {
+            genesis_root: self.constants.genesis_root,
+            federations: federations.into_iter().collect(),
+            version: FixedBytes::ZERO,
+            parent_header: None,
+            next_federation: None,
+        };
+        Ok(Verified::new(evidence, basis))
+    }
+
+    /// Checks a change of the federation: a quorum of its epoch's members signed it, and the new members are usable.
+    ///
+    /// # Errors
+    /// [`FederationError`] with the first rule that is broken.
+    pub fn federation_change(&self, change: FederationChange) -> Result<Verified<FederationChange>, FederationError> {
+        let current = self.federations.get(&change.epoch).ok_or_else(|| FederationError::Epoch {
+            found: change.epoch,
+            expected: self.federations.last_key_value().map(|(epoch, _)| *epoch).unwrap_or_default(),
+        })?;
+        let next = self.change(change.epoch, &change)?;
+        let basis = Basis { next_federation: Some(next), ..self.basis(change.epoch, current, FixedBytes::ZERO) };
+        Ok(Verified::new(change, basis))
+    }
+
+    /// What a member of `epoch` signs to bring in `members`, under the newest scheduled version of the rules.
+    pub fn federation_signing_root(&self, epoch: Epoch, members: &Members) -> alys_crypto::SigningRoot {
+        let version = self.constants.versions().next().unwrap_or_default();
+        change::signing_root(&self.constants, version, epoch, members)
+    }
+
+    /// Checks that members could make a federation, before anybody signs for them.
+    ///
+    /// # Errors
+    /// [`FederationError::Size`] or [`FederationError::Member`].
+    pub fn members(&self, members: &Members) -> Result<(), FederationError> {
+        change::federation(&self.constants, members).map(|_| ())
+    }
+
+    fn change(&self, epoch: Epoch, change: &FederationChange) -> Result<Arc<Federation>, FederationError> {
+        let epoch_of = || FederationError::Epoch { found: change.epoch, expected: epoch };
+        let current = self.federations.get(&epoch).filter(|_| change.epoch == epoch).ok_or_else(epoch_of)?;
+        change::verify(&self.constants, current, change)
     }
 
     /// The hash that miners mine on, checked against the proof. Gives the parent header's hash.
@@ -181,6 +251,10 @@ impl Verifier {
         if target > self.constants.asert.limit() {
             let expected = self.constants.asert.limit().to_compact();
             return Err(AuxPowError::Bits { found: bundle.bits, expected });
+        }
+        #[cfg(feature = "testing")]
+        if self.constants.scheme.planted(crate::testing::Plant::WorkUnchecked) {
+            return Ok(proof.parent.hash());
         }
         let verified = proof.verify(bundle.tree_hash_root(), &self.constants.auxpow_rules, target)?;
         Ok(verified.parent_hash)
@@ -206,17 +280,13 @@ impl Verifier {
         self.federations.get(&epoch).ok_or(VerifyError::UnknownEpoch { epoch })
     }
 
-    /// Versions of the rules, newest first; at most 16.
-    fn versions(&self) -> impl Iterator<Item = FixedBytes<4>> {
-        self.constants.spec.forks.iter().rev().map(|fork| fork.fork_version)
-    }
-
     fn basis(&self, epoch: Epoch, federation: &Federation, version: FixedBytes<4>) -> Basis {
         Basis {
             genesis_root: self.constants.genesis_root,
             federations: vec![(epoch, federation.root())],
             version,
             parent_header: None,
+            next_federation: None,
         }
     }
 }

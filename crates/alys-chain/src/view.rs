@@ -2,7 +2,7 @@
 
 use crate::{
     BlockRef,
-    state::{Committed, Ledger},
+    state::{ChangeInFlight, Committed, Ledger, Offences},
 };
 use alys_primitives::{AuxBundle, Epoch, Members, Root, Wei};
 use std::sync::Arc;
@@ -36,6 +36,10 @@ pub struct ChainView {
     pub pending_fees: Wei,
     /// Totals of what was minted and burned in the head's chain.
     pub ledger: Ledger,
+    /// A change of the federation in the head's chain that has not taken effect.
+    pub change: Option<ChangeInFlight>,
+    /// Members that the head's chain has proven to have signed twice.
+    pub offences: Offences,
     /// The bundles whose work waits for an author.
     pub queued_auxpow: Arc<Vec<QueuedAuxPow>>,
     /// The block that a template made now ends with; zero if every block is committed.

@@ -18,7 +18,11 @@ fn blocks(node: &mut Node) -> Vec<std::sync::Arc<alys_primitives::SignedBlock>> 
         .drain(..)
         .filter_map(|message| match message {
             Message::Block(block) => Some(block),
-            Message::Approval(_) | Message::Notarization(_) | Message::AuxPow(_) => None,
+            Message::Approval(_)
+            | Message::Notarization(_)
+            | Message::AuxPow(_)
+            | Message::Evidence(_)
+            | Message::FederationChange(_) => None,
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use super::Chain;
 use crate::{
-    ChainEvent, ChainWrite, Checkpoint, Effect, ForkchoiceUpdate, InputError, Verified, error::BlockError,
+    ChainEvent, ChainWrite, Checkpoint, Effect, ForkchoiceUpdate, InputError, Verified, error::BlockError, transition,
     tree::HeadChange,
 };
 use alys_primitives::{Notarization, Root};
@@ -51,6 +51,14 @@ impl Chain {
         self.journal.later(Effect::Event(ChainEvent::Notarized(reference)));
 
         let before = self.pointers();
+        let epoch = transition::child_rules(&self.constants, self.tree.head()).epoch;
+        #[cfg(feature = "testing")]
+        if self.constants.scheme.planted(crate::testing::Plant::NewestHeadWins)
+            && self.tree.get(&root).is_some_and(|entry| entry.height() >= self.tree.head().height())
+            && let Some(change) = self.tree.force_head(&root)
+        {
+            self.head_moved(change);
+        }
         if let Some(change) = self.tree.consider_head(&root) {
             self.head_moved(change);
         }
@@ -58,12 +66,17 @@ impl Chain {
         if finalized.height > self.tree.finalized().height() {
             self.finalize(root, finalized.root);
         }
+        self.epoch_moved(epoch);
         self.pointers_moved(before);
     }
 
     fn head_moved(&mut self, change: HeadChange) {
         let added_to = change.added.last().map(|(height, _)| *height);
         for (height, _) in &change.dropped {
+            #[cfg(feature = "testing")]
+            if self.constants.scheme.planted(crate::testing::Plant::StaleHeights) {
+                continue;
+            }
             if added_to.is_none_or(|top| *height > top) {
                 self.journal.write(ChainWrite::Decanonical { height: *height });
             }
@@ -157,6 +170,8 @@ impl Chain {
             self.reject(root, BlockError::NotOnFinalized);
         }
         self.early.prune(slot);
+        self.witness.prune(slot);
+        self.forget_epochs();
         let live: BTreeSet<Root> = self.tree.entries().map(|entry| entry.state.committed.auxpow_root).collect();
         for hash in self.queue.not_following(&live) {
             self.dequeue(&hash);

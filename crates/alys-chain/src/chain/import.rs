@@ -2,9 +2,10 @@
 
 use super::Chain;
 use crate::{
-    ChainEvent, ChainWrite, Effect, ExecutionId, ExecutionOutcome, ImportOutcome, InputError, Message, PendingReason,
+    ChainEvent, ChainWrite, Effect, ExecutionId, ExecutionOutcome, ImportOutcome, InputError, Message, PeerTag,
+    PendingReason,
     error::BlockError,
-    pending::Waiting,
+    pending::{Origin, Waiting},
     queue::Queued,
     transition,
     verify::{Basis, Verified},
@@ -16,11 +17,12 @@ use std::sync::Arc;
 const MAX_RETRY_DOUBLINGS: u32 = 5;
 
 impl Chain {
-    pub(super) fn import(&mut self, block: Verified<SignedBlock>) -> Result<(), InputError> {
+    pub(super) fn import(&mut self, block: Verified<SignedBlock>, peer: Option<PeerTag>) -> Result<(), InputError> {
         self.check_basis(&block.basis)?;
         let (block, basis) = block.into_parts();
         let root = block.root();
-        self.take_in(root, Arc::new(block), basis, false);
+        self.witness_proposal(&block);
+        self.take_in(root, Arc::new(block), basis, Origin::Outside(peer));
         if let Some(pending) = self.pending.get(&root) {
             let reason = pending.reason();
             match reason {
@@ -35,7 +37,7 @@ impl Chain {
     }
 
     /// Takes in a block from outside or our own.
-    pub(super) fn take_in(&mut self, root: Root, block: Arc<SignedBlock>, basis: Basis, own: bool) {
+    pub(super) fn take_in(&mut self, root: Root, block: Arc<SignedBlock>, basis: Basis, origin: Origin) {
         let trunk = self.tree.trunk().iter().any(|trunk| trunk.root == root);
         if self.tree.get(&root).is_some() || trunk {
             self.journal.later(Effect::Imported { root, outcome: ImportOutcome::AlreadyKnown });
@@ -55,7 +57,7 @@ impl Chain {
             self.journal.now(Effect::Imported { root, outcome });
             return;
         }
-        match self.pending.insert(root, block, basis, own, self.limits()) {
+        match self.pending.insert(root, block, basis, origin, self.limits()) {
             Some(evicted) => {
                 let count = u64::try_from(evicted.len()).unwrap_or(u64::MAX);
                 self.counters.evicted = self.counters.evicted.saturating_add(count);
@@ -126,7 +128,8 @@ impl Chain {
             self.reject(root, BlockError::NotOnFinalized);
             return;
         };
-        match transition::check(&self.constants, &self.tree, parent, &block, basis.parent_header) {
+        match transition::check(&self.constants, &self.tree, parent, &block, basis.parent_header, basis.next_federation)
+        {
             Ok(checked) => {
                 let id = self.fresh_execution();
                 let waiting = Waiting::Execution { id: Some(id), checked: Box::new(checked), attempts };
@@ -195,19 +198,18 @@ impl Chain {
             }
         };
         let reference = entry.reference();
-        let (epoch, federation) = (entry.state.epoch, Arc::clone(&entry.federation));
-        if !self.federations.contains_key(&epoch) {
-            Arc::make_mut(&mut self.federations).insert(epoch, federation);
-        }
+        let epoch = entry.state.epoch;
+        self.begun = self.begun.max(epoch);
         self.sums.add_block(&entry);
         self.tree.insert(entry);
+        self.learn_federation(&root);
         self.counters.imported = self.counters.imported.saturating_add(1);
         self.journal.write(ChainWrite::Block { root, block: Arc::clone(&block), fees });
         // A record that came inside a block is kept too, so that a reorganisation does not lose the work.
         if let Some((record, parent_header)) = block.body.auxpow.first().zip(pending.basis.parent_header) {
             self.enqueue(record.bundle.tree_hash_root(), Queued { record: record.clone(), parent_header });
         }
-        if pending.own {
+        if pending.origin == Origin::Own {
             self.journal.later(Effect::Broadcast(Message::Block(Arc::clone(&block))));
         }
         self.journal.later(Effect::Event(ChainEvent::NewBlock(reference)));

@@ -110,6 +110,11 @@ impl Chain {
                 None => return false,
             }
         }
+        #[cfg(feature = "testing")]
+        if self.constants.scheme.planted(crate::testing::Plant::WorkNotKept) {
+            self.queue.insert(hash, queued);
+            return true;
+        }
         self.journal.write(ChainWrite::QueueAuxPow { hash, record: queued.record.clone() });
         self.sums.add_auxpow(&hash);
         self.queue.insert(hash, queued);

@@ -1,6 +1,8 @@
 //! The chain core: one value that owns everything, fed with facts and polled for wishes.
 
 mod certify;
+mod evidence;
+mod federation;
 mod import;
 mod mining;
 mod produce;
@@ -15,6 +17,7 @@ use crate::{
     digest::Sums,
     early::Early,
     error::BlockError,
+    evidence::Found,
     federation::Federation,
     journal::{Journal, Visible},
     pending::{PendingBlocks, PendingLimits},
@@ -23,6 +26,7 @@ use crate::{
     transition,
     tree::{Entry, Tree},
     verify::Basis,
+    witness::Witness,
 };
 use alys_primitives::{ApprovalData, ChainSpec, Epoch, Height, Root, SignatureBytes, Slot, UnixMillis};
 pub use mining::AuxTemplate;
@@ -98,8 +102,14 @@ pub struct Chain {
     ready: VecDeque<Root>,
     rejected: Rejected,
     early: Early,
+    witness: Witness,
+    found: Found,
+    /// A change of the federation that waits for an author.
+    change: Option<federation::Candidate>,
     queue: AuxPowQueue,
     voted: Voted,
+    /// The newest epoch of which a block was imported: who saw it begin never votes in an older one.
+    begun: Epoch,
     signing: BTreeMap<SignId, Signing>,
     production: Production,
     journal: Journal,
@@ -128,6 +138,7 @@ impl Chain {
     /// A chain whose only block is this finalized one.
     fn at(constants: Arc<Constants>, config: ChainConfig, entry: Entry, trunk: Vec<crate::TrunkBlock>) -> Self {
         let federations = Arc::new(BTreeMap::from([(entry.state.epoch, Arc::clone(&entry.federation))]));
+        let (begun, root) = (entry.state.epoch, entry.root);
         let mut sums = Sums::default();
         sums.add_block(&entry);
         if let Some(certificate) = &entry.certificate {
@@ -145,8 +156,12 @@ impl Chain {
             ready: VecDeque::new(),
             rejected: Rejected::default(),
             early: Early::default(),
+            witness: Witness::default(),
+            found: Found::default(),
+            change: None,
             queue: AuxPowQueue::default(),
             voted: Voted::default(),
+            begun,
             signing: BTreeMap::new(),
             production: Production::default(),
             journal: Journal::default(),
@@ -156,6 +171,7 @@ impl Chain {
             view,
             counters: Counters::default(),
         };
+        chain.learn_federation(&root);
         chain.stalled = chain.needs_auxpow();
         chain.view = chain.current_view();
         chain
@@ -170,10 +186,13 @@ impl Chain {
         self.now = now;
         let result = match input {
             Input::Tick => Ok(()),
-            Input::Block(block) => self.import(block),
+            Input::Block(block) => self.import(block, None),
+            Input::PeerBlock { block, peer } => self.import(block, Some(peer)),
             Input::Approval(approval) => self.approval(approval),
             Input::Notarization(certificate) => self.notarization(certificate),
             Input::AuxPow(record) => self.auxpow(record),
+            Input::Evidence(evidence) => self.evidence(evidence),
+            Input::FederationChange(change) => self.federation_change(change),
             Input::Built { id, result } => self.built(id, result),
             Input::Executed { id, outcome } => self.executed(id, outcome),
             Input::Signed { id, result } => self.signed(id, result),
@@ -245,6 +264,7 @@ impl Chain {
             blocks: self.config.max_pending_blocks,
             bytes: self.config.max_pending_bytes,
             share: self.config.max_pending_blocks.div_ceil(members),
+            per_peer: self.config.max_pending_per_peer,
         }
     }
 
@@ -280,6 +300,11 @@ impl Chain {
             self.journal.write(ChainWrite::Pointers(pointers));
             let (root, view) = (self.state_root(), self.current_view());
             self.journal.seal(root, view);
+        }
+        #[cfg(feature = "testing")]
+        if self.constants.scheme.planted(crate::testing::Plant::ReleaseBeforePersist) {
+            let early = self.journal.release();
+            self.show(early);
         }
         let visible = self.journal.settle();
         self.show(visible);

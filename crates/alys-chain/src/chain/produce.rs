@@ -6,6 +6,7 @@
 use super::{Chain, Signing};
 use crate::{
     BuildId, Built, Effect, InputError, PayloadAttributes, SignId, SignRefusal, SignRequest, Unavailable,
+    pending::Origin,
     transition::{self, ChildRules},
     verify::Basis,
 };
@@ -183,7 +184,22 @@ impl Chain {
             Some((record, _)) => VariableList::new(vec![record.clone()]).unwrap_or_else(|_| Optional::empty()),
             None => Optional::empty(),
         };
-        let body = BlockBody { execution_requests: built.requests, auxpow, ..BlockBody::default() };
+        let change = self.change_for(&rules);
+        let (record, next_federation) = change.unzip();
+        let federation_change =
+            record.and_then(|record| VariableList::new(vec![record]).ok()).unwrap_or_else(Optional::empty);
+        let offences = if rules.epoch == parent.state.epoch {
+            parent.state.offences.clone()
+        } else {
+            parent.state.offences.next_epoch()
+        };
+        let body = BlockBody {
+            execution_requests: built.requests,
+            auxpow,
+            federation_change,
+            evidence: self.found.unrecorded(rules.epoch, &offences),
+            ..BlockBody::default()
+        };
         let header = BlockHeader {
             slot: attempt.slot,
             height: rules.height,
@@ -205,6 +221,7 @@ impl Chain {
             federations: vec![(rules.epoch, rules.federation.root())],
             version: self.constants.spec.fork_version(header.height),
             parent_header: attempt.auxpow.as_ref().map(|(_, parent_header)| *parent_header),
+            next_federation,
         };
         let signing_root = self.constants.proposal_root(header.height, root);
         let block = SignedBlock {
@@ -231,7 +248,8 @@ impl Chain {
                 self.counters.proposed = self.counters.proposed.saturating_add(1);
                 block.author_signature = signature;
                 let root = block.root();
-                self.take_in(root, Arc::new(*block), *basis, true);
+                self.witness_proposal(&block);
+                self.take_in(root, Arc::new(*block), *basis, Origin::Own);
             }
             (Stage::Signing { id: open, .. }, Err(_)) if open == id => {
                 self.counters.refused = self.counters.refused.saturating_add(1);

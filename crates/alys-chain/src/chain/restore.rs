@@ -2,7 +2,7 @@
 
 use super::Chain;
 use crate::{
-    ChainConfig, Checkpoint, Effect, RestoreError, Restored, RestoredBlock, basic, constants::Constants,
+    ChainConfig, Checkpoint, Effect, RestoreError, Restored, RestoredBlock, basic, change, constants::Constants,
     error::BlockError, federation::Federation, queue::Queued, scheme::Scheme, transition, tree::Entry,
 };
 use alys_auxpow::AuxPow;
@@ -89,12 +89,10 @@ impl Chain {
         }
         let entry =
             self.reapply(parent, &block, fees).map_err(|error| RestoreError::Block { root, error: Box::new(error) })?;
-        let (epoch, federation) = (entry.state.epoch, Arc::clone(&entry.federation));
-        if !self.federations.contains_key(&epoch) {
-            Arc::make_mut(&mut self.federations).insert(epoch, federation);
-        }
+        self.begun = self.begun.max(entry.state.epoch);
         self.sums.add_block(&entry);
         self.tree.insert(entry);
+        self.learn_federation(&root);
         if let Some(certificate) = certificates.remove(&root) {
             let matches = certificate.slot == block.header.slot && certificate.epoch == block.header.epoch;
             if !matches {
@@ -117,7 +115,11 @@ impl Chain {
             | crate::VerifyError::BodyRoot { .. } => BlockError::ParentCertificate,
         })?;
         let parent_header = stored_parent_header(block)?;
-        let checked = transition::check(&self.constants, &self.tree, parent, block, parent_header)?;
+        let next = match block.body.federation_change.first() {
+            Some(record) => Some(Arc::new(change::parse(&record.members, self.constants.scheme)?)),
+            None => None,
+        };
+        let checked = transition::check(&self.constants, &self.tree, parent, block, parent_header, next)?;
         transition::apply(&self.constants, parent, block, checked, fees)
     }
 

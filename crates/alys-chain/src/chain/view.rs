@@ -1,7 +1,10 @@
 //! The snapshot for readers.
 
 use super::Chain;
-use crate::{ChainView, Counters, QueuedAuxPow, constants::Constants, transition, tree::Tree};
+use crate::{
+    ChainState, ChainView, Counters, PendingStatus, QueuedAuxPow, constants::Constants, transition, tree::Tree,
+};
+use alys_primitives::Root;
 use std::sync::Arc;
 
 /// The view of a tree with nothing around it.
@@ -22,6 +25,8 @@ pub(super) fn empty(constants: &Constants, tree: &Tree) -> ChainView {
         stalled: rules.needs_auxpow,
         pending_fees: head.state.fees_total.saturating_sub(head.state.committed.fees),
         ledger: head.state.ledger,
+        change: head.state.change.first().copied(),
+        offences: head.state.offences.clone(),
         queued_auxpow: Arc::new(Vec::new()),
         bundle_end: alys_primitives::Root::ZERO,
         pending_blocks: 0,
@@ -36,6 +41,16 @@ impl Chain {
     /// now.
     pub fn view(&self) -> ChainView {
         ChainView { pending_blocks: self.pending.len(), counters: self.counters, ..self.view.clone() }
+    }
+
+    /// The consensus state after a block that was imported and is not below the finalized one.
+    pub fn state(&self, root: &Root) -> Option<&ChainState> {
+        self.tree.get(root).map(|entry| entry.state.as_ref())
+    }
+
+    /// The blocks that wait, in order of priority: the last ones give way first when there is no place left.
+    pub fn pending_blocks(&self) -> Vec<PendingStatus> {
+        self.pending.status()
     }
 
     /// The view as it is once everything written so far is durable.

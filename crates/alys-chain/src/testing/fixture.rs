@@ -1,5 +1,6 @@
 //! Chain specs and keys for tests.
 
+use super::Plant;
 use crate::{Chain, ChainConfig, Restored, error::RestoreError};
 use alys_crypto::SecretKey;
 use alys_primitives::{
@@ -25,6 +26,8 @@ pub struct Fixture {
     pub keys: Vec<SecretKey>,
     /// Which signatures chains use.
     pub scheme: SchemeKind,
+    /// A mistake that cores make on purpose; with hashes for signatures only.
+    pub plant: Option<Plant>,
 }
 
 impl Fixture {
@@ -71,7 +74,7 @@ impl Fixture {
                 genesis_allocation: U256::from(1_000_000_000_000_000_000_000u128),
             },
         };
-        Self { spec, keys, scheme }
+        Self { spec, keys, scheme, plant: None }
     }
 
     /// The default configuration of a member, or of a node that is none.
@@ -88,7 +91,7 @@ impl Fixture {
     pub fn genesis(&self, config: ChainConfig) -> Chain {
         match self.scheme {
             SchemeKind::Bls => Chain::genesis(self.spec.clone(), config).expect("a usable spec"),
-            SchemeKind::Unproven => super::genesis(self.spec.clone(), config).expect("a usable spec"),
+            SchemeKind::Unproven => super::genesis(self.spec.clone(), config, self.plant).expect("a usable spec"),
         }
     }
 
@@ -99,7 +102,7 @@ impl Fixture {
     pub fn restore(&self, config: ChainConfig, restored: Restored) -> Result<Chain, RestoreError> {
         match self.scheme {
             SchemeKind::Bls => Chain::restore(self.spec.clone(), config, restored),
-            SchemeKind::Unproven => super::restore(self.spec.clone(), config, restored),
+            SchemeKind::Unproven => super::restore(self.spec.clone(), config, restored, self.plant),
         }
     }
 

@@ -54,10 +54,6 @@ impl Fixture {
     pub fn certify(&self, header: &BlockHeader, members: &[usize]) -> Notarization {
         let approvals: Vec<Approval> = members.iter().map(|member| self.approve(header, *member)).collect();
         let signatures: Vec<SignatureBytes> = approvals.iter().map(|approval| approval.signature).collect();
-        let scheme = match self.scheme {
-            super::SchemeKind::Bls => crate::scheme::Scheme::Bls,
-            super::SchemeKind::Unproven => crate::scheme::Scheme::Unproven,
-        };
         let mut bitfield = BitVector::new();
         for member in members {
             bitfield.set(*member, true).expect("within the bitfield");
@@ -67,8 +63,17 @@ impl Fixture {
             slot: header.slot,
             epoch: header.epoch,
             bitfield,
-            aggregate_signature: scheme.aggregate(&signatures).expect("good signatures"),
+            aggregate_signature: self.sum(&signatures).expect("good signatures"),
         }
+    }
+
+    /// The sum of signatures; `None` if one is no signature.
+    pub fn sum(&self, signatures: &[SignatureBytes]) -> Option<SignatureBytes> {
+        let scheme = match self.scheme {
+            super::SchemeKind::Bls => crate::scheme::Scheme::Bls,
+            super::SchemeKind::Unproven => crate::scheme::Scheme::Unproven(self.plant),
+        };
+        scheme.aggregate(signatures).ok()
     }
 
     /// Signs with the key of an index, which need not be a member's.

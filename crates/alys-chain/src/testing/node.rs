@@ -3,7 +3,8 @@
 use super::{FakeExecutor, FakeSigner, Fixture, StoreModel};
 use crate::{
     BuildId, Chain, ChainConfig, ChainEvent, Effect, ExecutionId, ForkchoiceUpdate, ImportOutcome, Input, InputError,
-    Message, PayloadAttributes, RestoreError, SignId, SignRequest, error::AuxPowError,
+    Message, PayloadAttributes, RestoreError, SignId, SignRequest,
+    error::{AuxPowError, FederationError},
 };
 use alys_primitives::{B256, Root, SignedBlock, Slot, UnixMillis};
 use std::{collections::VecDeque, sync::Arc};
@@ -15,6 +16,8 @@ pub struct NodeLog {
     pub imported: Vec<(Root, ImportOutcome)>,
     /// Outcomes of AuxPoW records.
     pub auxpow: Vec<(Root, Result<(), AuxPowError>)>,
+    /// Outcomes of federation changes.
+    pub federation: Vec<(Root, Result<(), FederationError>)>,
     /// Events.
     pub events: Vec<ChainEvent>,
     /// Fork choices.
@@ -147,6 +150,9 @@ impl Node {
                 Effect::Broadcast(message) => self.outgoing.push_back(message),
                 Effect::Imported { root, outcome } => self.log.imported.push((root, outcome)),
                 Effect::AuxPowProcessed { hash, outcome } => self.log.auxpow.push((hash, outcome)),
+                Effect::FederationProcessed { members_root, outcome } => {
+                    self.log.federation.push((members_root, outcome));
+                }
                 Effect::Event(event) => self.log.events.push(event),
             }
         }
@@ -171,6 +177,8 @@ impl Node {
             Message::Approval(approval) => verifier.approval(approval).ok().map(Input::Approval),
             Message::Notarization(certificate) => verifier.notarization(certificate).ok().map(Input::Notarization),
             Message::AuxPow(record) => verifier.auxpow(record).ok().map(Input::AuxPow),
+            Message::Evidence(evidence) => verifier.evidence(evidence).ok().map(Input::Evidence),
+            Message::FederationChange(change) => verifier.federation_change(change).ok().map(Input::FederationChange),
         };
         match input {
             Some(input) => {

@@ -51,6 +51,10 @@ impl ChainActor {
             Effect::Broadcast(message) => drop(self.ports.gossip.send(message)),
             Effect::Imported { root, outcome } => self.answer_import(root, outcome),
             Effect::AuxPowProcessed { hash, outcome } => self.answer_proof(hash, outcome),
+            Effect::FederationProcessed { members_root, outcome } => match outcome {
+                Ok(()) => tracing::info!(%members_root, "a change of the federation waits for an author"),
+                Err(error) => tracing::warn!(%members_root, %error, "a change of the federation is refused"),
+            },
             Effect::Event(event) => self.announce(event),
         }
     }
@@ -155,6 +159,9 @@ impl ChainActor {
             ChainEvent::Equivocation { member, slot, proposal } => {
                 metrics::counter!("alys_chain_equivocations_total").increment(1);
                 tracing::warn!(member, slot = slot.0, proposal, "a member signed two messages for one slot");
+            }
+            ChainEvent::Epoch { epoch, from, members } => {
+                tracing::info!(epoch = epoch.0, from = from.0, members, "another federation takes over");
             }
             ChainEvent::SafetyViolation { kept, conflicting } => {
                 metrics::counter!("alys_chain_safety_violations_total").increment(1);

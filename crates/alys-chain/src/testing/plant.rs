@@ -1,0 +1,70 @@
+//! Mistakes made on purpose. A simulator that does not notice them is broken.
+
+/// One mistake. Only the scheme of simulations can carry one, so that no chain with real signatures ever does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Plant {
+    /// Bits beyond the members count for a quorum.
+    CountStrangers,
+    /// Half of the members is a quorum.
+    HalfIsQuorum,
+    /// What waits for a write to be durable is released at once.
+    ReleaseBeforePersist,
+    /// Members approve blocks on any parent.
+    ApproveAnything,
+    /// Among chains of one length the head is whichever came last.
+    NewestHeadWins,
+    /// A bundle's predecessor, range and difficulty are not checked.
+    BundleUnchecked,
+    /// What earlier fees left over is paid and kept.
+    CarryTwice,
+    /// The work of a proof is not compared with the target.
+    WorkUnchecked,
+    /// Signatures in proofs of equivocation are not checked.
+    EvidenceUnchecked,
+    /// A reorganisation leaves the heights of a longer branch in the index.
+    StaleHeights,
+    /// Queued work is not written.
+    WorkNotKept,
+    /// The store says that a write is durable and never syncs it. Not in the core but in the simulated disk.
+    SkippedSync,
+    /// The signing record does not survive a crash. Not in the core but in the simulated signer.
+    LostSigningRecord,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::CountStrangers,
+        Self::HalfIsQuorum,
+        Self::ReleaseBeforePersist,
+        Self::ApproveAnything,
+        Self::NewestHeadWins,
+        Self::BundleUnchecked,
+        Self::CarryTwice,
+        Self::WorkUnchecked,
+        Self::EvidenceUnchecked,
+        Self::StaleHeights,
+        Self::WorkNotKept,
+        Self::SkippedSync,
+        Self::LostSigningRecord,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CountStrangers => "count-strangers",
+            Self::HalfIsQuorum => "half-is-quorum",
+            Self::ReleaseBeforePersist => "release-before-persist",
+            Self::ApproveAnything => "approve-anything",
+            Self::NewestHeadWins => "newest-head-wins",
+            Self::BundleUnchecked => "bundle-unchecked",
+            Self::CarryTwice => "carry-twice",
+            Self::WorkUnchecked => "work-unchecked",
+            Self::EvidenceUnchecked => "evidence-unchecked",
+            Self::StaleHeights => "stale-heights",
+            Self::WorkNotKept => "work-not-kept",
+            Self::SkippedSync => "skipped-sync",
+            Self::LostSigningRecord => "lost-signing-record",
+        }
+    }
+}

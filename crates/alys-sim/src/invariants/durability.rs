@@ -1,0 +1,73 @@
+//! S6: what was acknowledged survives. The height index always names the head's chain.
+
+use super::{Acknowledged, Check, Invariant, Truth};
+use alys_chain::{Chain, ChainWrite, testing::StoreModel};
+use alys_primitives::{Height, Root};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct Durability {
+    blocks: BTreeMap<usize, BTreeSet<Root>>,
+    work: BTreeMap<usize, BTreeSet<Root>>,
+}
+
+impl Durability {
+    fn compare(&self, node: usize, chain: &Chain, store: &StoreModel) -> Check {
+        for root in self.blocks.get(&node).into_iter().flatten() {
+            if store.block(root).is_none() {
+                return Err(format!("node {node} lost the block {root} that it had acknowledged"));
+            }
+        }
+        let queued: BTreeSet<Root> = chain.queued_auxpow().map(|(hash, _)| *hash).collect();
+        if let Some(lost) = self.work.get(&node).into_iter().flatten().find(|hash| !queued.contains(*hash)) {
+            return Err(format!("node {node} lost the work {lost} that it had acknowledged"));
+        }
+        let head = chain.view().head;
+        if store.top() != head.height || (head.height > Height(0) && store.canonical(head.height) != Some(head.root)) {
+            return Err(format!("node {node}: the index ends at {}, the head is at {}", store.top(), head.height));
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for Durability {
+    fn name(&self) -> &'static str {
+        "S6 acknowledged is durable"
+    }
+
+    fn acknowledged(&mut self, node: usize, what: Acknowledged) -> Check {
+        match what {
+            Acknowledged::Block(root) => self.blocks.entry(node).or_default().insert(root),
+            Acknowledged::Work(hash) => self.work.entry(node).or_default().insert(hash),
+        };
+        Ok(())
+    }
+
+    fn written(&mut self, _: &Truth, node: usize, _: &Chain, write: &ChainWrite) -> Check {
+        match write {
+            ChainWrite::DropBlock { root } => {
+                self.blocks.entry(node).or_default().remove(root);
+            }
+            ChainWrite::DropAuxPow { hash } => {
+                self.work.entry(node).or_default().remove(hash);
+            }
+            ChainWrite::Block { .. }
+            | ChainWrite::Certificate(_)
+            | ChainWrite::QueueAuxPow { .. }
+            | ChainWrite::Canonical { .. }
+            | ChainWrite::Decanonical { .. }
+            | ChainWrite::Pointers(_)
+            | ChainWrite::Finalized { .. }
+            | ChainWrite::Checkpoint(_) => {}
+        }
+        Ok(())
+    }
+
+    fn restarted(&mut self, _: &Truth, node: usize, chain: &Chain, store: &StoreModel) -> Check {
+        self.compare(node, chain, store)
+    }
+
+    fn ended(&mut self, _: &Truth, node: usize, chain: &Chain, store: &StoreModel) -> Check {
+        self.compare(node, chain, store)
+    }
+}

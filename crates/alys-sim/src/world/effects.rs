@@ -1,0 +1,240 @@
+//! Between a core and its machine: inputs in, effects carried out, with the latencies of disk, engine and signer.
+
+use super::{Event, World};
+use crate::{Fault, invariants::Acknowledged};
+use alys_chain::{ChainEvent, ChainWrite, Effect, ImportOutcome, Input, PendingReason, SignRequest, testing::Plant};
+use alys_primitives::U256;
+
+impl World {
+    /// Gives a core a fact and carries out what follows.
+    pub(super) fn feed(&mut self, node: usize, input: Input) {
+        let durable = matches!(input, Input::Durable { .. });
+        let now = self.nodes[node].clock(self.now);
+        let Some(chain) = self.nodes[node].chain.as_mut() else { return };
+        if chain.handle(now, input).is_err() {
+            self.path("inputs refused");
+        }
+        self.drain(node);
+        if durable {
+            self.look(node);
+        }
+        self.arm(node);
+    }
+
+    /// Carries out all effects.
+    pub(super) fn drain(&mut self, node: usize) {
+        while let Some(effect) = self.nodes[node].chain.as_mut().and_then(alys_chain::Chain::poll_effect) {
+            self.carry_out(node, effect);
+        }
+    }
+
+    /// Looks at what readers of a node see.
+    pub(super) fn look(&mut self, node: usize) {
+        let Some(chain) = &self.nodes[node].chain else { return };
+        if !self.is_honest(node) {
+            return;
+        }
+        let view = chain.view();
+        self.truth.learn(&view);
+        self.inspect(|invariant, truth, _| invariant.view(truth, node, &view));
+    }
+
+    /// Makes sure that the core hears of the time when it wants to.
+    pub(super) fn arm(&mut self, node: usize) {
+        let machine = &self.nodes[node];
+        let Some((local, _)) = machine.chain.as_ref().and_then(alys_chain::Chain::poll_timeout) else { return };
+        let due = machine.true_time(local).max(self.now + 1);
+        if machine.tick_at.is_none_or(|at| due < at) {
+            self.nodes[node].tick_at = Some(due);
+            self.at(due, Event::Tick { node, at: due });
+        }
+    }
+
+    fn answer(&mut self, node: usize, latency: u64, input: Input) {
+        let boot = self.nodes[node].boot;
+        self.at(self.now + latency, Event::Answer { node, boot, input });
+    }
+
+    fn carry_out(&mut self, node: usize, effect: Effect) {
+        match effect {
+            Effect::Build { id, parent_execution_hash, attributes, .. } => {
+                let machine = &mut self.nodes[node];
+                machine.executor.next_fees = match machine.dice.below(3) {
+                    0 => U256::ZERO,
+                    _ => U256::from(machine.dice.below(1_000_000_000_000_000)),
+                };
+                let result = machine.executor.build(parent_execution_hash, &attributes);
+                let latency = machine.dice.between(1, 120);
+                self.answer(node, latency, Input::Built { id, result });
+            }
+            Effect::Execute { id, block } => {
+                let machine = &mut self.nodes[node];
+                let outcome = machine.executor.execute(&block);
+                let latency = machine.dice.between(1, 60);
+                self.answer(node, latency, Input::Executed { id, outcome });
+            }
+            Effect::Sign { id, request } => {
+                let result = self.nodes[node].signer.answer(&request);
+                if result.is_ok() {
+                    self.signed(node, &request);
+                }
+                let latency = self.nodes[node].dice.between(1, 8);
+                self.answer(node, latency, Input::Signed { id, result });
+            }
+            Effect::Persist { id, batch } => {
+                self.note("persist", node, batch.state_root.as_slice());
+                for write in &batch.writes {
+                    self.written(node, write);
+                }
+                self.nodes[node].store.write(id, batch);
+                self.begin_sync(node);
+            }
+            Effect::Forkchoice(update) => {
+                for hash in [update.head, update.safe, update.finalized] {
+                    if self.is_honest(node) && !self.nodes[node].executor.knows(&hash) {
+                        self.violate("only executed payloads are followed", format!("node {node} follows {hash}"));
+                    }
+                }
+            }
+            Effect::Broadcast(message) => self.broadcast(node, message),
+            Effect::Imported { root, outcome } => {
+                self.note("imported", node, root.as_slice());
+                match outcome {
+                    ImportOutcome::Imported { .. } => {
+                        if self.is_honest(node) {
+                            self.inspect(|invariant, _, _| invariant.acknowledged(node, Acknowledged::Block(root)));
+                        }
+                        self.relay(node, root);
+                    }
+                    ImportOutcome::Pending(PendingReason::Parent(parent)) => self.ask_for(node, parent),
+                    ImportOutcome::Rejected(_) => self.path("blocks rejected"),
+                    ImportOutcome::AlreadyKnown | ImportOutcome::Pending(_) => {}
+                }
+            }
+            Effect::AuxPowProcessed { hash, outcome } => {
+                self.note("work", node, hash.as_slice());
+                let queued = self.nodes[node]
+                    .chain
+                    .as_ref()
+                    .is_some_and(|chain| chain.queued_auxpow().any(|(known, _)| *known == hash));
+                if outcome.is_ok() && self.is_honest(node) && queued {
+                    self.inspect(|invariant, _, _| invariant.acknowledged(node, Acknowledged::Work(hash)));
+                }
+            }
+            Effect::FederationProcessed { members_root, .. } => self.note("federation", node, members_root.as_slice()),
+            Effect::Event(event) => self.told(node, &event),
+        }
+    }
+
+    fn signed(&mut self, node: usize, request: &SignRequest) {
+        match request {
+            SignRequest::Proposal { root, .. } => self.note("proposed", node, root.as_slice()),
+            SignRequest::Approval { data, .. } => {
+                self.truth.approvals.insert((node, data.block_root));
+                self.note("approved", node, data.block_root.as_slice());
+            }
+        }
+        if self.is_honest(node) {
+            self.inspect(|invariant, truth, _| invariant.signed(truth, node, request));
+        }
+    }
+
+    fn written(&mut self, node: usize, write: &ChainWrite) {
+        if let ChainWrite::Block { root, block, .. } = write {
+            let header = &block.header;
+            self.truth.parents.insert(*root, (header.parent_root, header.height.0));
+        }
+        if self.is_honest(node) {
+            self.inspect(|invariant, truth, nodes| match &nodes[node].chain {
+                Some(chain) => invariant.written(truth, node, chain, write),
+                None => Ok(()),
+            });
+        }
+    }
+
+    fn begin_sync(&mut self, node: usize) {
+        if self.nodes[node].syncing {
+            return;
+        }
+        self.nodes[node].syncing = true;
+        let slow = !self.calm && self.faults.has(Fault::SlowDisk) && self.nodes[node].dice.once_in(8);
+        let latency = self.nodes[node].dice.between(1, if slow { 2_000 } else { 12 });
+        if slow {
+            self.fire(Fault::SlowDisk);
+        }
+        let boot = self.nodes[node].boot;
+        self.at(self.now + latency, Event::Synced { node, boot });
+    }
+
+    pub(super) fn synced(&mut self, node: usize, boot: u64) {
+        if self.nodes[node].boot != boot {
+            return;
+        }
+        self.nodes[node].syncing = false;
+        let Some(id) = self.nodes[node].store.sync() else { return };
+        self.note("synced", node, &id.0.to_le_bytes());
+        self.feed(node, Input::Durable { id });
+        if self.nodes[node].store.unsynced() > 0 {
+            self.begin_sync(node);
+        }
+    }
+
+    /// A machine stops; a planted disk or signer forgets more than it may.
+    pub(super) fn crash(&mut self, node: usize, kept: usize) {
+        self.note("crash", node, &[]);
+        let machine = &mut self.nodes[node];
+        machine.crash(kept);
+        if self.options.plant == Some(Plant::SkippedSync)
+            && let Some(stale) = machine.stale.clone()
+        {
+            machine.store = stale;
+        }
+        if self.options.plant == Some(Plant::LostSigningRecord) {
+            machine.signer = alys_chain::testing::FakeSigner::new(self.fixture.keys[node].clone(), self.fixture.scheme);
+        }
+    }
+
+    /// A machine starts again.
+    pub(super) fn restart(&mut self, node: usize) {
+        if self.nodes[node].chain.is_some() {
+            return;
+        }
+        self.note("restart", node, &[]);
+        self.path("restarts");
+        if let Err(error) = self.nodes[node].restart(&self.fixture) {
+            self.violate("S7 replay equals the run", format!("node {node} can't start again: {error}"));
+            return;
+        }
+        self.nodes[node].stale = Some(self.nodes[node].store.clone());
+        if self.is_honest(node) {
+            self.inspect(|invariant, truth, nodes| match &nodes[node].chain {
+                Some(chain) => invariant.restarted(truth, node, chain, &nodes[node].store),
+                None => Ok(()),
+            });
+        }
+        self.drain(node);
+        self.feed(node, Input::Tick);
+    }
+
+    fn told(&mut self, node: usize, event: &ChainEvent) {
+        if !self.is_honest(node) {
+            return;
+        }
+        match event {
+            ChainEvent::SafetyViolation { kept, conflicting } => {
+                let what = format!("node {node} sees {} against {}", conflicting.root, kept.root);
+                self.violate("S1 agreement", what);
+            }
+            ChainEvent::Finalized { .. } => *self.bundles.entry(node).or_default() += 1,
+            ChainEvent::Equivocation { .. } => self.path("equivocations proven"),
+            ChainEvent::Stalled { .. } => self.path("stalls"),
+            ChainEvent::Resumed { .. } => self.path("stalls ended"),
+            ChainEvent::Epoch { .. } => self.path("epochs begun"),
+            ChainEvent::Reorg { .. } => self.path("reorganisations"),
+            ChainEvent::NewBlock(_)
+            | ChainEvent::Notarized(_)
+            | ChainEvent::Safe(_)
+            | ChainEvent::AuxPowQueued { .. } => {}
+        }
+    }
+}
