@@ -52,6 +52,8 @@ pub struct BuiltPayload {
     pub payload: ExecutionPayload,
     /// The requests that its execution produced.
     pub execution_requests: ExecutionRequests,
+    /// What the payload's transactions pay its fee recipient: their priority fees.
+    pub block_value: Wei,
 }
 
 /// `PayloadStatusV1` of the Engine API.
@@ -124,7 +126,23 @@ pub enum EngineError {
         /// The hash asked for.
         hash: B256,
     },
-    /// The fork choice names blocks that are not on one chain, or attributes that can't follow the head.
+    /// It serves another chain, or lacks what this one needs; asking again is of no use until an operator acts.
+    #[error("execution engine does not fit: {what} is {found}, must be {expected}")]
+    Mismatch {
+        /// What does not fit.
+        what: &'static str,
+        /// What this chain needs.
+        expected: String,
+        /// What the engine has.
+        found: String,
+    },
+    /// The attributes can't follow the head. The head has moved nevertheless, as the Engine API has it.
+    #[error("execution engine refused the payload attributes: {reason}")]
+    InvalidAttributes {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The fork choice names blocks that are not on one chain, or leaves what is final.
     #[error("execution engine refused the request: {reason}")]
     Refused {
         /// What it said.

@@ -350,7 +350,8 @@ fn finalized_blocks_are_never_left() {
     let unknown = executor.forkchoice_updated(heads(B256::repeat_byte(3)), None).unwrap();
     assert_eq!(unknown.status, PayloadStatus::Syncing);
     let stale = attributes(heads_now.latest.timestamp);
-    assert!(matches!(executor.forkchoice_updated(heads(second), Some(&stale)), Err(EngineError::Refused { .. })));
+    let stale = executor.forkchoice_updated(heads(second), Some(&stale));
+    assert!(matches!(stale, Err(EngineError::InvalidAttributes { .. })), "{stale:?}");
     assert_eq!(executor.get_payload(PayloadId([0; 8])), Err(EngineError::UnknownPayload { id: [0; 8] }));
 }
 

@@ -18,8 +18,9 @@ impl Executor {
     /// Moves head, safe and finalized, and begins a payload if attributes are given (`engine_forkchoiceUpdated`).
     ///
     /// # Errors
-    /// [`EngineError::Refused`] for heads that are not on one chain, a head that leaves the finalized block, and
-    /// attributes that can't follow the head; [`EngineError::Unavailable`] if the database fails.
+    /// [`EngineError::Refused`] for heads that are not on one chain and a head that leaves the finalized block;
+    /// [`EngineError::InvalidAttributes`] for attributes that can't follow the head, which has moved then;
+    /// [`EngineError::Unavailable`] if the database fails.
     pub fn forkchoice_updated(
         &mut self,
         state: ForkchoiceState,
@@ -36,14 +37,20 @@ impl Executor {
             Err(error @ (SideError::Db(_) | SideError::TooFar)) => return Err(unavailable(error)),
         };
         let heads = self.next_heads(&state, &branch)?;
-        if let Some(attributes) = attributes
-            && attributes.timestamp <= heads.latest.timestamp
-        {
-            return Err(refused("payload attributes: timestamp is not later than the head's"));
-        }
         let before = *self.heads.borrow();
         if heads != before {
             self.move_to(before, heads, &branch).map_err(unavailable)?;
+        }
+        // Attributes that can't follow the head do not undo its move (Engine API, `engine_forkchoiceUpdatedV1`, 8).
+        if let Some(attributes) = attributes
+            && attributes.timestamp <= heads.latest.timestamp
+        {
+            return Err(EngineError::InvalidAttributes {
+                reason: format!(
+                    "timestamp {} is not later than the head's {}",
+                    attributes.timestamp, heads.latest.timestamp
+                ),
+            });
         }
         let payload_id = attributes.map(|attributes| self.begin_payload(state.head, attributes));
         Ok(ForkchoiceOutcome { status: PayloadStatus::Valid, payload_id })

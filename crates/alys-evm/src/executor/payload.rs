@@ -1,6 +1,6 @@
 //! Between the port's payloads and Ethereum's blocks.
 
-use crate::execute::{BlockError, requests_hash};
+use crate::execute::{BlockError, Built, requests_hash};
 use crate::{Forks, FullBlock, Tx};
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_consensus::proofs::{calculate_transaction_root, calculate_withdrawals_root};
@@ -79,8 +79,11 @@ pub(super) fn decode_payload(forks: &Forks, new: &NewPayload) -> Result<FullBloc
 }
 
 /// The payload of a built block. `Err` names what does not fit the port's bounds.
-pub(super) fn encode_payload(hash: B256, block: &FullBlock, requests: &Requests) -> Result<BuiltPayload, &'static str> {
-    let header = &block.header;
+pub(super) fn encode_payload(built: &Built) -> Result<BuiltPayload, &'static str> {
+    let Built { hash, block, executed } = built;
+    let (header, requests) = (&block.header, &executed.requests);
+    let burned = U256::from(header.gas_used).saturating_mul(U256::from(header.base_fee_per_gas.unwrap_or_default()));
+    let block_value = executed.outcome.fees.saturating_sub(burned);
     let transactions = block
         .body
         .transactions
@@ -105,14 +108,14 @@ pub(super) fn encode_payload(hash: B256, block: &FullBlock, requests: &Requests)
         timestamp: header.timestamp,
         extra_data: VariableList::new(header.extra_data.to_vec()).map_err(|_| "extraData")?,
         base_fee_per_gas: U256::from(header.base_fee_per_gas.unwrap_or_default()),
-        block_hash: hash,
+        block_hash: *hash,
         transactions: VariableList::new(transactions).map_err(|_| "transactions")?,
         withdrawals: VariableList::new(withdrawals).map_err(|_| "withdrawals")?,
         blob_gas_used: header.blob_gas_used.unwrap_or_default(),
         excess_blob_gas: header.excess_blob_gas.unwrap_or_default(),
     };
     let execution_requests = ExecutionRequests::new(execution_requests).map_err(|_| "executionRequests")?;
-    Ok(BuiltPayload { payload, execution_requests })
+    Ok(BuiltPayload { payload, execution_requests, block_value })
 }
 
 /// A withdrawal as Ethereum has it.

@@ -40,7 +40,7 @@ impl Executor {
     /// The payload of `id`, built from what the pool has at the first call (`engine_getPayload`).
     ///
     /// # Errors
-    /// [`EngineError::UnknownPayload`], [`EngineError::Refused`] for attributes that can't be built on, and
+    /// [`EngineError::UnknownPayload`], [`EngineError::InvalidAttributes`] for attributes that can't be built on, and
     /// [`EngineError::Unavailable`] if the database fails.
     pub fn get_payload(&mut self, id: PayloadId) -> Result<BuiltPayload, EngineError> {
         let unknown = EngineError::UnknownPayload { id: id.0 };
@@ -50,7 +50,7 @@ impl Executor {
             Some(built) => built,
             None => self.build(job.parent, &job.attributes)?,
         };
-        let payload = encode_payload(built.hash, &built.block, &built.executed.requests)
+        let payload = encode_payload(&built)
             .map_err(|what| EngineError::Broken { reason: format!("the built block has too large {what}") });
         job.built = Some(built);
         self.jobs.push_back(job);
@@ -73,7 +73,7 @@ impl Executor {
         );
         self.keep_side_state(side);
         built.map_err(|error| match error {
-            error @ BuildError::Attributes { .. } => EngineError::Refused { reason: error.to_string() },
+            error @ BuildError::Attributes { .. } => EngineError::InvalidAttributes { reason: error.to_string() },
             error @ BuildError::Execution(_) => unavailable(error),
         })
     }
