@@ -2,6 +2,7 @@
 
 use super::Chain;
 use crate::{ChainView, Counters, QueuedAuxPow, constants::Constants, transition, tree::Tree};
+use alys_primitives::Root;
 use std::sync::Arc;
 
 /// The view of a tree with nothing around it.
@@ -36,6 +37,11 @@ impl Chain {
     /// now.
     pub fn view(&self) -> ChainView {
         ChainView { pending_blocks: self.pending.len(), counters: self.counters, ..self.view.clone() }
+    }
+
+    /// Whether a block of the tree needs no more approvals: it has its certificate, or is the finalized block.
+    pub fn is_notarized(&self, root: &Root) -> bool {
+        *root == self.tree.finalized().root || self.tree.get(root).is_some_and(|entry| entry.certificate.is_some())
     }
 
     /// The view as it is once everything written so far is durable.
