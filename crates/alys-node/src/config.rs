@@ -56,6 +56,10 @@ pub const KEYS: &[Key] = &[
     Key { name: "rpc.mining", kind: Kind::Switch, help: "Serve the merged-mining calls" },
     Key { name: "metrics.listen", kind: Kind::Text, help: "Address and port of /metrics, /healthz and /readyz" },
     Key { name: "mining.payout", kind: Kind::Text, help: "EVM address that getauxblock mines for" },
+    Key { name: "network.listen", kind: Kind::List, help: "Multiaddresses to listen on for peers" },
+    Key { name: "network.peers", kind: Kind::List, help: "Peers to stay connected with, each ending with /p2p/ID" },
+    Key { name: "network.key_file", kind: Kind::Text, help: "Network key; data_dir/network-key by default" },
+    Key { name: "network.max_strangers", kind: Kind::Number, help: "Most connections of peers that are not listed" },
 ];
 
 /// Where a value came from.
@@ -138,6 +142,8 @@ pub struct Config {
     pub metrics: MetricsSection,
     /// Merged mining.
     pub mining: MiningSection,
+    /// Peers.
+    pub network: NetworkSection,
 }
 
 /// `[node]`
@@ -216,6 +222,27 @@ pub struct MiningSection {
     pub payout: Option<alys_primitives::Address>,
 }
 
+/// `[network]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSection {
+    /// Where to listen for peers.
+    pub listen: Vec<String>,
+    /// Peers to keep connected.
+    pub peers: Vec<String>,
+    /// The node's network key.
+    pub key_file: Option<PathBuf>,
+    /// Most connections of peers that are not listed.
+    pub max_strangers: u32,
+}
+
+impl NetworkSection {
+    /// Whether the node takes part in a network.
+    pub fn is_on(&self) -> bool {
+        !self.listen.is_empty() || !self.peers.is_empty()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -240,6 +267,7 @@ impl Default for Config {
             },
             metrics: MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9100)) },
             mining: MiningSection::default(),
+            network: NetworkSection { listen: Vec::new(), peers: Vec::new(), key_file: None, max_strangers: 64 },
         }
     }
 }
@@ -403,7 +431,12 @@ fn lookup<'a>(table: &'a Table, name: &str) -> Option<&'a Value> {
 fn beside(folder: &Path, name: &str, value: Value) -> Value {
     let is_path = matches!(
         name,
-        "node.data_dir" | "node.chain_spec" | "node.genesis" | "validator.keystore" | "validator.password_file"
+        "node.data_dir"
+            | "node.chain_spec"
+            | "node.genesis"
+            | "validator.keystore"
+            | "validator.password_file"
+            | "network.key_file"
     );
     match value {
         Value::String(text) if is_path => Value::String(folder.join(text).display().to_string()),
@@ -461,6 +494,7 @@ mod tests {
         config.validator.keystore = Some("k".into());
         config.validator.password_file = Some("p".into());
         config.mining.payout = Some(Default::default());
+        config.network.key_file = Some("n".into());
         let table = Table::try_from(&config).unwrap();
         let fields: Vec<String> = table
             .iter()

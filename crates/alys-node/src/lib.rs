@@ -10,8 +10,8 @@
 //! - only the storage actor writes the chain's database, only the executor the EVM's, only the signer signs;
 //! - readers (JSON-RPC, metrics) use published views and database snapshots and never wait for an actor.
 //!
-//! Deliberately absent: consensus rules (`alys-chain`), EVM rules (`alys-evm`), peer-to-peer networking: what the chain
-//! wants to tell its peers is published on [`Node::gossip`], and what they say comes in through [`Node::chain`].
+//! Deliberately absent: consensus rules (`alys-chain`), EVM rules (`alys-evm`), the wire (`alys-p2p`): [`network`] judges
+//! what peers say and [`sync`] catches up with them.
 
 pub mod actors;
 pub mod bounded;
@@ -24,7 +24,9 @@ pub mod gateway;
 pub mod key_files;
 pub mod miner;
 pub mod mining;
+pub mod network;
 mod node;
 pub mod rpc_client;
+pub mod sync;
 
 pub use node::{DevBitcoin, Ended, Node, NodeBuilder, StartError, Validator};

@@ -11,7 +11,9 @@ use crate::actors::storage::StorageActor;
 use crate::actors::{Fatal, HandOver};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
-use crate::gateway::{AlysRpc, MiningRpc};
+use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc};
+use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
+use crate::sync::{SyncActor, SyncPorts, SyncView};
 use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
 use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
@@ -19,6 +21,7 @@ use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
 use alys_evm::pool::{PoolConfig, PoolHandle, PoolTask, RocksJournal};
 use alys_evm::rpc::{EthRpc, NetStatus, RpcConfig};
 use alys_evm::{EvmReader, Executor, ExecutorConfig, ExecutorThread, NoTransactions, spawn};
+use alys_p2p::NetworkView;
 use alys_primitives::{Address, ChainSpec};
 use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
 use alys_store::{Database, Reader, StoreConfig};
@@ -85,6 +88,9 @@ pub enum StartError {
     /// The signing record can't be used.
     #[error("the signing record can't be used")]
     Signing(#[from] SigningError),
+    /// The network can't be set up.
+    #[error("the network can't be set up")]
+    Network(#[from] NetworkSetupError),
     /// A part did not start.
     #[error(transparent)]
     Tree(#[from] alys_actor::StartError),
@@ -164,6 +170,7 @@ impl NodeBuilder {
         check_free("rpc.listen", config.rpc.listen)?;
         check_free("metrics.listen", config.metrics.listen)?;
         make_folder(data)?;
+        let network_config = network_config(&config, spec.genesis_root())?;
         chain_config.member_key = validator.as_ref().map(|v| v.key.public_key().to_bytes().into());
 
         let (fatal, fatal_raised) = Fatal::new();
@@ -182,6 +189,9 @@ impl NodeBuilder {
         let (events, _) = broadcast::channel(EVENTS);
         let (gossip, _) = broadcast::channel(EVENTS);
         let listening = Arc::new(watch::channel(None).0);
+        let (peers, peers_view) = watch::channel(NetworkView::default());
+        let (progress, sync_view) = watch::channel(SyncView::default());
+        let (caught_up, may_sign) = watch::channel(false);
 
         let mut root = Supervisor::new("root");
         let storage = {
@@ -229,6 +239,7 @@ impl NodeBuilder {
                 view: Arc::new(view_sender),
                 events: events.clone(),
                 gossip: gossip.clone(),
+                caught_up: network_config.as_ref().map(|_| may_sign),
             };
             let spec = spec.clone();
             root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
@@ -237,15 +248,44 @@ impl NodeBuilder {
             let (spec, chain, view) = (spec.clone(), chain.clone(), view.clone());
             root.add(Child::new("mining", move || MiningActor::new(spec.clone(), chain.clone(), view.clone())))
         };
+        let network = match network_config {
+            Some(network_config) => {
+                let local = network_config.identity.peer_id();
+                let ports = NetworkPorts {
+                    spec: spec.clone(),
+                    chain: chain.clone(),
+                    pool: pool.clone(),
+                    store: store.clone(),
+                    view: view.clone(),
+                    gossip: gossip.clone(),
+                    peers: Arc::new(peers),
+                };
+                let network =
+                    root.add(Child::new("network", move || NetworkActor::new(network_config.clone(), ports.clone())));
+                let ports = SyncPorts {
+                    chain: chain.clone(),
+                    network,
+                    store: store.clone(),
+                    view: view.clone(),
+                    peers: peers_view.clone(),
+                    progress: Arc::new(progress),
+                    caught_up: Arc::new(caught_up),
+                };
+                root.add(Child::new("sync", move || SyncActor::new(ports.clone())));
+                Some(NetworkRpc { local, peers: peers_view.clone(), sync: sync_view.clone() })
+            }
+            None => None,
+        };
         let client = format!("alys-node/{}", env!("CARGO_PKG_VERSION"));
         let (net_sender, net) = watch::channel(NetStatus::default());
         let (eth, filters) = EthRpc::new(evm.clone(), pool.clone(), RpcConfig::new(client), net);
         root.add(service("filters", move |token| async move {
-            // Kept alive: without a network the status never changes.
-            let _net = net_sender;
             filters.run(async move { token.cancelled().await }).await;
             Ok(())
         }));
+        // Without a network nothing ever changes; the sender lives on in its task.
+        let seen = (peers_view.clone(), sync_view.clone());
+        root.add(service("net-status", move |token| follow_network(seen.0, seen.1, net_sender, token)));
         let ports = GatewayPorts {
             eth,
             alys: AlysRpc {
@@ -255,6 +295,7 @@ impl NodeBuilder {
                 events: events.clone(),
                 mining: config.rpc.mining.then(|| (mining.clone(), config.mining.payout)),
                 system: None,
+                network: network.clone(),
             },
             mining: MiningRpc {
                 mining: mining.clone(),
@@ -284,6 +325,8 @@ impl NodeBuilder {
             bitcoin,
             events,
             gossip,
+            peers: peers_view,
+            sync: sync_view,
             listening: listening.subscribe(),
             fatal: fatal_raised,
             system,
@@ -404,6 +447,10 @@ pub struct Node {
     pub events: broadcast::Sender<ChainEvent>,
     /// Subscribe here to what peers should be told.
     pub gossip: broadcast::Sender<Gossip>,
+    /// The connected peers; empty without a network.
+    pub peers: watch::Receiver<NetworkView>,
+    /// How far the sync is; waiting for ever without a network.
+    pub sync: watch::Receiver<SyncView>,
     /// Where the servers listen.
     pub listening: watch::Receiver<Option<Listening>>,
     fatal: watch::Receiver<Option<String>>,

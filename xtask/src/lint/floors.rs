@@ -6,7 +6,7 @@ use super::{Verdict, verdict};
 use crate::failure::Failure;
 use crate::metadata::{Metadata, Package};
 
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("alys-primitives", 0),
     ("alys-crypto", 0),
     ("alys-auxpow", 0),
@@ -16,6 +16,7 @@ const FLOORS: [(&str, u8); 10] = [
     ("alys-engine", 3),
     ("alys-evm", 3),
     ("alys-bitcoin", 3),
+    ("alys-p2p", 3),
     ("alys-node", 4),
 ];
 

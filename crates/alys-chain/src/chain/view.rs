@@ -53,6 +53,11 @@ impl Chain {
         self.pending.status()
     }
 
+    /// Whether a block of the tree needs no more approvals: it has its certificate, or is the finalized block.
+    pub fn is_notarized(&self, root: &Root) -> bool {
+        *root == self.tree.finalized().root || self.tree.get(root).is_some_and(|entry| entry.certificate.is_some())
+    }
+
     /// The view as it is once everything written so far is durable.
     pub(super) fn current_view(&self) -> ChainView {
         let mut view = empty(&self.constants, &self.tree);

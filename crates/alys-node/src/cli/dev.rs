@@ -1,7 +1,7 @@
 //! `alys-node dev`.
 
 use super::failure::{Failure, Outcome};
-use super::init::{Plan, Preset, write_chain};
+use super::init::{Plan, Ports, Preset, write_chain};
 use super::run::{SIGNING_RECORD, holds_chain, runtime, start_logging, start_metrics, until_stopped};
 use crate::chain_files::{ChainFiles, PRESET_CHAIN_ID};
 use crate::config::{Config, LogFormat};
@@ -56,6 +56,7 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
                 slot_seconds: arguments.slot_duration,
                 genesis_time: crate::clock::wall_now().0 / 1000,
                 cost: KdfCost::PBKDF2,
+                ports: Ports::default(),
             },
         )?;
     }

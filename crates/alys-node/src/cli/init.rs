@@ -5,8 +5,10 @@ use super::run::SIGNING_RECORD;
 use crate::chain_files::{ChainFiles, ChainFilesError, member};
 use crate::dev_accounts::dev_accounts;
 use crate::key_files::{generate_key, write_keystore, write_private};
+use crate::network::NETWORK_KEY;
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Password};
+use alys_p2p::{Identity, PeerId};
 use alys_primitives::{Address, Members, Root};
 use alys_store::signing::{RecordIdentity, SigningRecord, Watermarks};
 use clap::{Args, ValueEnum};
@@ -39,6 +41,15 @@ pub(super) struct InitArguments {
     /// Length of a slot in whole seconds.
     #[arg(long, default_value_t = 2)]
     slot_seconds: u64,
+    /// JSON-RPC port of the first member; each further member's is 10 higher.
+    #[arg(long, default_value_t = 8545)]
+    rpc_port: u16,
+    /// Metrics port of the first member; each further member's is 1 higher.
+    #[arg(long, default_value_t = 9100)]
+    metrics_port: u16,
+    /// Port for peers of the first member, TCP and QUIC; each further member's is 1 higher.
+    #[arg(long, default_value_t = 30_303)]
+    p2p_port: u16,
     /// Start of slot 0 in seconds since the Unix epoch; now by default.
     #[arg(long)]
     genesis_time: Option<u64>,
@@ -55,6 +66,7 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
             Preset::Dev => KdfCost::PBKDF2,
             Preset::Testnet => KdfCost::SCRYPT,
         },
+        ports: Ports { rpc: arguments.rpc_port, metrics: arguments.metrics_port, p2p: arguments.p2p_port },
     };
     let folders = write_chain(&arguments.data_dir, &plan)?;
     println!("chain spec and EVM genesis in {}", arguments.data_dir.display());
@@ -71,6 +83,21 @@ pub(super) struct Plan {
     pub(super) slot_seconds: u64,
     pub(super) genesis_time: u64,
     pub(super) cost: KdfCost,
+    pub(super) ports: Ports,
+}
+
+/// Ports of the first member; the others' are spread so that all can run on one machine.
+#[derive(Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) rpc: u16,
+    pub(super) metrics: u16,
+    pub(super) p2p: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { rpc: 8545, metrics: 9100, p2p: 30_303 }
+    }
 }
 
 /// Writes a new chain and its members' folders, whose paths it gives. The chain spec is written last: a folder with one is
@@ -107,11 +134,10 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     })?;
 
     let genesis_root = files.spec.genesis_root();
-    let mut folders = Vec::new();
-    for (index, key) in keys.iter().enumerate() {
-        let member_folder = folder.join(format!("member-{index}"));
-        write_member(&member_folder, index, key, genesis_root, plan)?;
-        folders.push(member_folder);
+    let folders: Vec<PathBuf> = (0..keys.len()).map(|index| folder.join(format!("member-{index}"))).collect();
+    let peers = folders.iter().map(|folder| network_key(folder)).collect::<Result<Vec<_>, _>>()?;
+    for (index, (key, member_folder)) in keys.iter().zip(&folders).enumerate() {
+        write_member(member_folder, &configuration(index, &peers, plan), key, genesis_root, plan)?;
     }
     let genesis_path = folder.join("genesis.json");
     let genesis = files.genesis_json().map_err(Failure::work)?;
@@ -121,10 +147,22 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     Ok(folders)
 }
 
-fn write_member(folder: &Path, index: usize, key: &SecretKey, genesis_root: Root, plan: &Plan) -> Outcome {
+/// Makes a member's data folder and its network key, whose public name it gives.
+fn network_key(folder: &Path) -> Result<PeerId, Failure> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data)
         .map_err(|error| Failure::work(error).help(format!("while making {}", data.display())))?;
+    let mut secret = Zeroizing::new([0; 32]);
+    rand::rngs::OsRng.try_fill_bytes(&mut *secret).map_err(|error| Failure::work(error.to_string()))?;
+    let peer = Identity::create(&data.join(NETWORK_KEY), &secret).map_err(Failure::work)?.peer_id();
+    let path = folder.join("peer-id");
+    std::fs::write(&path, format!("{peer}\n"))
+        .map_err(|error| Failure::work(error).help(format!("while writing {}", path.display())))?;
+    Ok(peer)
+}
+
+fn write_member(folder: &Path, configuration: &str, key: &SecretKey, genesis_root: Root, plan: &Plan) -> Outcome {
+    let data = folder.join("data");
     let mut bytes = Zeroizing::new([0; 16]);
     rand::rngs::OsRng.try_fill_bytes(&mut *bytes).map_err(|error| Failure::work(error.to_string()))?;
     let text = Zeroizing::new(hex::encode(*bytes));
@@ -134,15 +172,16 @@ fn write_member(folder: &Path, index: usize, key: &SecretKey, genesis_root: Root
     // A new key has signed nothing: its record begins empty, and only here.
     let identity = RecordIdentity { genesis_root, public_key: key.public_key().to_bytes().into() };
     SigningRecord::create(&data.join(SIGNING_RECORD), &identity, &Watermarks::default()).map_err(Failure::work)?;
-    write_private(&folder.join("alys.toml"), configuration(index, plan).as_bytes()).map_err(Failure::work)
+    write_private(&folder.join("alys.toml"), configuration.as_bytes()).map_err(Failure::work)
 }
 
-/// Ports are spread so that all members can run on one machine.
-fn configuration(index: usize, plan: &Plan) -> String {
-    let rpc = 8545_usize.saturating_add(index.saturating_mul(10));
-    let metrics = 9100_usize.saturating_add(index);
+/// Ports are spread so that all members can run on one machine; a federation on several machines edits the addresses.
+fn configuration(index: usize, peers: &[PeerId], plan: &Plan) -> String {
+    let spread = |first: u16, step: usize, index: usize| usize::from(first).saturating_add(index.saturating_mul(step));
+    let rpc = spread(plan.ports.rpc, 10, index);
+    let metrics = spread(plan.ports.metrics, 1, index);
     let mining = plan.preset == Preset::Dev;
-    format!(
+    let mut text = format!(
         "# `alys-node config print --config alys.toml` lists every key.\n\
          [node]\n\
          data_dir = \"data\"\n\
@@ -159,5 +198,21 @@ fn configuration(index: usize, plan: &Plan) -> String {
          \n\
          [metrics]\n\
          listen = \"127.0.0.1:{metrics}\"\n"
-    )
+    );
+    // A federation of one has nobody to talk to.
+    if peers.len() > 1 {
+        let p2p = spread(plan.ports.p2p, 1, index);
+        text.push_str(&format!(
+            "\n\
+             [network]\n\
+             listen = [\"/ip4/127.0.0.1/tcp/{p2p}\", \"/ip4/127.0.0.1/udp/{p2p}/quic-v1\"]\n\
+             peers = [\n"
+        ));
+        for (other, peer) in peers.iter().enumerate().filter(|(other, _)| *other != index) {
+            let port = spread(plan.ports.p2p, 1, other);
+            text.push_str(&format!("  \"/ip4/127.0.0.1/tcp/{port}/p2p/{peer}\",\n"));
+        }
+        text.push_str("]\n");
+    }
+    text
 }

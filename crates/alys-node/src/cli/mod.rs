@@ -7,6 +7,7 @@ mod failure;
 mod history;
 mod init;
 mod keys;
+mod mine;
 mod run;
 mod status;
 
@@ -37,6 +38,8 @@ enum Command {
     Init(init::InitArguments),
     /// The daemon.
     Run(run::RunArguments),
+    /// A merged miner for development chains, on a regtest Bitcoin of its own.
+    Mine(mine::MineArguments),
     /// Head, safe, finalized, federation and the actors' health of a running node.
     Status(status::StatusArguments),
     /// Checks or prints a Namecoin-layout AuxPoW offline.
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Dev(arguments) => dev::dev(arguments),
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
+        Command::Mine(arguments) => mine::mine(arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Auxpow(command) => auxpow::auxpow(command),
         Command::Keys(command) => keys::keys(command),

@@ -1,5 +1,6 @@
 //! The chain's own calls: `alys_*`, and the names that existing tools know.
 
+use super::NetworkRpc;
 use super::describe;
 use crate::actors::mining::MiningMessage;
 use crate::mining::MiningError;
@@ -37,6 +38,8 @@ pub struct AlysRpc {
     pub mining: Option<(Addr<MiningMessage>, Option<Address>)>,
     /// The supervision tree.
     pub system: Option<SystemRef>,
+    /// The network; none for a node without one.
+    pub network: Option<NetworkRpc>,
 }
 
 /// The module.
@@ -49,8 +52,7 @@ pub fn alys_module(rpc: AlysRpc) -> Result<RpcModule<AlysRpc>, jsonrpsee::core::
     module.register_method("alys_federation", |_, rpc, _| rpc.federation())?;
     module.register_method("alys_finality", |_, rpc, _| rpc.finality())?;
     module.register_method("alys_supply", |_, rpc, _| rpc.supply())?;
-    // There is no network crate in this build: a node has no peers to list.
-    module.register_method("alys_peers", |_, _, _| json!([]))?;
+    module.register_method("alys_peers", |_, rpc, _| super::peers::list(rpc.network.as_ref()))?;
     module.register_method("alys_actors", |_, rpc, _| rpc.actors())?;
     module.register_method("alys_chainSpec", |_, rpc, _| json!(*rpc.spec))?;
     for name in ["alys_blockByHeight", "getblockbyheight"] {
@@ -102,7 +104,8 @@ impl AlysRpc {
             },
             "pendingBlocks": view.pending_blocks,
             "stateRoot": view.state_root,
-            "peers": 0,
+            "peers": self.network.as_ref().map_or(0, NetworkRpc::ready),
+            "sync": self.network.as_ref().map(NetworkRpc::sync),
         })
     }
 

@@ -6,10 +6,12 @@ mod alys;
 mod describe;
 mod mining;
 mod ops;
+mod peers;
 mod server;
 mod wire;
 
 pub use alys::{AlysRpc, alys_module};
 pub use mining::{MiningRpc, mining_module};
 pub use ops::{Ops, Readiness, serve as serve_ops};
+pub use peers::NetworkRpc;
 pub use server::{Gateway, GatewayConfig, GatewayError};

@@ -89,7 +89,8 @@ impl ChainActor {
     }
 
     async fn sign(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
-        let open = self.gate.is_open();
+        let caught_up = self.ports.caught_up.as_ref().is_none_or(|caught_up| *caught_up.borrow());
+        let open = self.gate.is_open() && caught_up;
         match &self.ports.signer {
             Some(signer) if open => {
                 let ask = signer.ask(|reply| SignerMessage::Sign { request, reply });
@@ -120,6 +121,12 @@ impl ChainActor {
     }
 
     fn answer_import(&mut self, root: Root, outcome: ImportOutcome) {
+        // A run is answered when its last block has been decided upon.
+        if !matches!(outcome, ImportOutcome::Pending(_))
+            && let Some(reply) = self.ranges.remove(&root)
+        {
+            reply.send(Ok(outcome.clone()));
+        }
         let mut waiting = self.imports.remove(&root).unwrap_or_default();
         if let Some(last) = waiting.pop() {
             for reply in waiting {

@@ -1,11 +1,14 @@
 //! What the chain actor takes.
 
+use super::gossip::Heard;
+use super::range::{RangeReply, VerifiedRange};
 use alys_actor::{Message, Overflow, Reply};
 use alys_chain::{
-    AuxPowError, AuxTemplate, BatchId, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome, ImportOutcome, SignId,
-    SignRefusal, TemplateError, Unavailable, Verified, VerifyError,
+    AuxPowError, AuxTemplate, BatchId, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome, ImportOutcome,
+    Message as Gossip, SignId, SignRefusal, TemplateError, Unavailable, Verified, VerifyError,
 };
-use alys_primitives::{Address, Approval, AuxPowRecord, Notarization, SignatureBytes, SignedBlock};
+use alys_p2p::Verdict;
+use alys_primitives::{Address, AuxPowRecord, Notarization, SignatureBytes, SignedBlock};
 
 /// Requests of other actors, and answers to the chain's own requests.
 #[derive(Debug)]
@@ -24,10 +27,36 @@ pub enum ChainMessage {
         /// The first broken rule, if any.
         reply: Reply<Result<(), VerifyError>>,
     },
-    /// An approval from another member.
-    Approval(Box<Approval>),
-    /// A certificate from another node.
-    Notarization(Box<Notarization>),
+    /// A message of gossip: judged when its signatures are checked, then taken in.
+    Gossip {
+        /// A block, an approval or a certificate, bounded and decoded.
+        message: Box<Gossip>,
+        /// What the network is to do with it.
+        reply: Reply<Verdict>,
+    },
+    /// A message of gossip that was verified off the actor.
+    Heard {
+        /// It with its proof, or what is wrong with it.
+        result: Result<Heard, Verdict>,
+        /// What the network is to do with it.
+        reply: Reply<Verdict>,
+    },
+    /// A run of blocks, parents first; answered when the last one is durable or rejected.
+    ImportRange {
+        /// The blocks, bounded and decoded.
+        blocks: Vec<SignedBlock>,
+        /// The last block's certificate; the others' stand in their children.
+        certificate: Option<Box<Notarization>>,
+        /// What became of the last block.
+        reply: RangeReply,
+    },
+    /// A run that was verified off the actor.
+    RangeVerified {
+        /// The run with its proofs, or the first broken rule.
+        result: Result<Box<VerifiedRange>, VerifyError>,
+        /// Who asked for it.
+        reply: RangeReply,
+    },
     /// Queues a proof of work for inclusion; answered when it is durable.
     ProcessAuxPow {
         /// The bundle with its proof.
@@ -54,10 +83,6 @@ pub enum ChainMessage {
         /// Who asked for it, if somebody did.
         reply: Option<Reply<Result<ImportOutcome, VerifyError>>>,
     },
-    /// An approval that was verified off the actor.
-    ApprovalVerified(Box<Verified<Approval>>),
-    /// A certificate that was verified off the actor.
-    NotarizationVerified(Box<Verified<Notarization>>),
     /// A proof of work that was verified off the actor.
     AuxPowVerified {
         /// The record with its proof, or the broken rule.
@@ -107,12 +132,13 @@ impl Message for ChainMessage {
             Self::ImportBlock { .. }
             | Self::ValidateBlock { .. }
             | Self::ProcessAuxPow { .. }
+            | Self::Gossip { .. }
+            | Self::ImportRange { .. }
             | Self::AuxPowTemplate { .. } => Overflow::Reject,
-            Self::Approval(_) | Self::Notarization(_) => Overflow::DropOldest,
             Self::GetChainStatus { .. }
             | Self::BlockVerified { .. }
-            | Self::ApprovalVerified(_)
-            | Self::NotarizationVerified(_)
+            | Self::Heard { .. }
+            | Self::RangeVerified { .. }
             | Self::AuxPowVerified { .. }
             | Self::Discarded
             | Self::Built { .. }
@@ -128,14 +154,14 @@ impl Message for ChainMessage {
         match self {
             Self::ImportBlock { .. } => "import",
             Self::ValidateBlock { .. } => "validate",
-            Self::Approval(_) => "approval",
-            Self::Notarization(_) => "notarization",
+            Self::Gossip { .. } => "gossip",
+            Self::Heard { .. } => "heard",
+            Self::ImportRange { .. } => "import_range",
+            Self::RangeVerified { .. } => "range_verified",
             Self::ProcessAuxPow { .. } => "process_auxpow",
             Self::AuxPowTemplate { .. } => "auxpow_template",
             Self::GetChainStatus { .. } => "status",
             Self::BlockVerified { .. } => "block_verified",
-            Self::ApprovalVerified(_) => "approval_verified",
-            Self::NotarizationVerified(_) => "notarization_verified",
             Self::AuxPowVerified { .. } => "auxpow_verified",
             Self::Discarded => "discarded",
             Self::Built { .. } => "built",

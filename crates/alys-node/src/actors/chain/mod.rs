@@ -2,10 +2,14 @@
 //! their answers come back as messages. It never waits for anybody while it holds a message.
 
 mod effects;
+mod gossip;
 mod message;
+mod range;
 mod signing;
 
+pub use gossip::Heard;
 pub use message::ChainMessage;
+pub use range::{RangeReply, VerifiedRange};
 
 use super::execution::ExecutionMessage;
 use super::signer::SignerMessage;
@@ -19,6 +23,7 @@ use alys_chain::{
 use alys_engine::EngineError;
 use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
 use alys_store::StoreError;
+use gossip::HeardFrom;
 use signing::SigningGate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +54,8 @@ pub struct ChainPorts {
     pub events: broadcast::Sender<ChainEvent>,
     /// Where the network finds what to send.
     pub gossip: broadcast::Sender<Gossip>,
+    /// Whether the node has caught up with its peers: before, nothing is signed. None without a network.
+    pub caught_up: Option<watch::Receiver<bool>>,
 }
 
 /// Why the chain actor ends; its supervisor starts a new one from storage.
@@ -102,6 +109,10 @@ pub struct ChainActor {
     gate: SigningGate,
     imports: BTreeMap<Root, Vec<Reply<Result<ImportOutcome, VerifyError>>>>,
     proofs: BTreeMap<Root, Vec<Reply<Result<(), AuxPowError>>>>,
+    /// Who waits for a run of blocks, by the root of its last block.
+    ranges: BTreeMap<Root, RangeReply>,
+    /// Which members' messages were passed on.
+    heard: HeardFrom,
     /// Batches that wait for the write in hand; they go together in the next one.
     unwritten: Vec<(BatchId, ChainBatch)>,
     /// The write in hand.
@@ -121,6 +132,8 @@ impl ChainActor {
             gate,
             imports: BTreeMap::new(),
             proofs: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+            heard: HeardFrom::default(),
             unwritten: Vec::new(),
             writing: Vec::new(),
             timer: None,
@@ -263,23 +276,16 @@ impl Actor for ChainActor {
                     });
                 }
             }
-            ChainMessage::Approval(approval) => {
-                if let Some(chain) = &self.chain {
-                    let verifier = chain.verifier();
-                    ctx.spawn_blocking("verify-approval", move || match verifier.approval(*approval) {
-                        Ok(approval) => ChainMessage::ApprovalVerified(Box::new(approval)),
-                        Err(error) => discard("approval", &error),
-                    });
-                }
+            ChainMessage::Gossip { message, reply } => self.hear(*message, reply, ctx),
+            ChainMessage::Heard { result, reply } => self.heard(result, reply, ctx).await,
+            ChainMessage::ImportRange { blocks, certificate, reply } => {
+                self.import_range(blocks, certificate.map(|certificate| *certificate), reply, ctx);
             }
-            ChainMessage::Notarization(notarization) => {
-                if let Some(chain) = &self.chain {
-                    let verifier = chain.verifier();
-                    ctx.spawn_blocking("verify-notarization", move || match verifier.notarization(*notarization) {
-                        Ok(notarization) => ChainMessage::NotarizationVerified(Box::new(notarization)),
-                        Err(error) => discard("notarization", &error),
-                    });
-                }
+            ChainMessage::RangeVerified { result: Ok(range), reply } => self.range_verified(*range, reply, ctx).await,
+            ChainMessage::RangeVerified { result: Err(error), reply } => {
+                metrics::counter!("alys_chain_rejected_total", "kind" => "range").increment(1);
+                tracing::debug!(%error, "run of blocks did not verify");
+                reply.send(Err(error));
             }
             ChainMessage::ProcessAuxPow { record, reply } => {
                 if let Some(chain) = &self.chain {
@@ -306,16 +312,6 @@ impl Actor for ChainActor {
                 tracing::debug!(%error, "block did not verify");
                 if let Some(reply) = reply {
                     reply.send(Err(error));
-                }
-            }
-            ChainMessage::ApprovalVerified(approval) => {
-                if let Err(error) = self.feed(Input::Approval(*approval), ctx).await {
-                    tracing::debug!(%error, "approval not taken");
-                }
-            }
-            ChainMessage::NotarizationVerified(notarization) => {
-                if let Err(error) = self.feed(Input::Notarization(*notarization), ctx).await {
-                    tracing::debug!(%error, "notarization not taken");
                 }
             }
             ChainMessage::AuxPowVerified { result: Ok(record), reply } => {
@@ -353,10 +349,4 @@ impl Actor for ChainActor {
         }
         Ok(())
     }
-}
-
-fn discard(kind: &'static str, error: &VerifyError) -> ChainMessage {
-    metrics::counter!("alys_chain_rejected_total", "kind" => kind).increment(1);
-    tracing::debug!(kind, %error, "did not verify");
-    ChainMessage::Discarded
 }

@@ -1,0 +1,195 @@
+//! What peers tell: cheap checks first, then signatures on another thread, then the verdict, then the core.
+
+use super::{ChainActor, ChainMessage};
+use crate::clock::wall_now;
+use alys_actor::{Context, Reply};
+use alys_chain::{Chain, FederationError, Input, Message as Gossip, Verified, Verifier, VerifyError};
+use alys_p2p::Verdict;
+use alys_primitives::{Approval, Evidence, FederationChange, Notarization, Root, SignedBlock, Slot};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Members that were heard, by slot; older slots make room.
+const MAX_HEARD: usize = 8192;
+
+/// Different messages of one member for one slot that are passed on: the second one proves that it broke its promise, a
+/// third one proves nothing more.
+const MAX_VARIANTS: usize = 2;
+
+/// How far ahead of the clock a message's slot may be, in slots.
+const MAX_AHEAD: u64 = 2;
+
+/// A message of gossip whose signatures hold.
+#[derive(Debug)]
+pub enum Heard {
+    /// A proposal.
+    Block(Box<Verified<SignedBlock>>),
+    /// An approval.
+    Approval(Box<Verified<Approval>>),
+    /// A certificate.
+    Notarization(Box<Verified<Notarization>>),
+    /// Proofs of equivocation.
+    Evidence(Box<Verified<Evidence>>),
+    /// A change of the federation.
+    FederationChange(Box<Verified<FederationChange>>),
+}
+
+/// Which messages of which members were passed on.
+#[derive(Debug, Default)]
+pub(super) struct HeardFrom {
+    variants: BTreeMap<(Slot, bool, u64), Vec<Root>>,
+}
+
+impl HeardFrom {
+    /// Whether a message says something new.
+    fn is_new(&self, slot: Slot, proposal: bool, member: u64, root: &Root) -> bool {
+        self.variants
+            .get(&(slot, proposal, member))
+            .is_none_or(|known| known.len() < MAX_VARIANTS && !known.contains(root))
+    }
+
+    fn note(&mut self, slot: Slot, proposal: bool, member: u64, root: Root) {
+        let known = self.variants.entry((slot, proposal, member)).or_default();
+        if known.len() < MAX_VARIANTS && !known.contains(&root) {
+            known.push(root);
+        }
+        while self.variants.len() > MAX_HEARD {
+            self.variants.pop_first();
+        }
+    }
+}
+
+impl ChainActor {
+    /// A message of gossip. The verdict is given as soon as its signatures are checked; what the chain makes of it then
+    /// is another matter.
+    pub(super) fn hear(&self, message: Gossip, reply: Reply<Verdict>, ctx: &mut Context<ChainMessage>) {
+        let Some(chain) = &self.chain else { return };
+        if !self.is_wanted(chain, &message) {
+            reply.send(Verdict::Ignore);
+            return;
+        }
+        let verifier = chain.verifier();
+        ctx.spawn_blocking("verify-gossip", move || ChainMessage::Heard { result: verify(&verifier, message), reply });
+    }
+
+    /// Whether it is worth a look at its signatures.
+    fn is_wanted(&self, chain: &Chain, message: &Gossip) -> bool {
+        let (slot, new) = match message {
+            Gossip::Block(block) => {
+                let (slot, author) = (block.header.slot, block.header.author_index);
+                (slot, self.heard.is_new(slot, true, author, &block.root()))
+            }
+            Gossip::Approval(approval) => {
+                let data = &approval.data;
+                let new = self.heard.is_new(data.slot, false, approval.member_index, &data.block_root);
+                (data.slot, new && !chain.is_notarized(&data.block_root))
+            }
+            Gossip::Notarization(certificate) => (certificate.slot, !chain.is_notarized(&certificate.block_root)),
+            Gossip::Evidence(evidence) => return brings_news(evidence, &chain.known_evidence()),
+            Gossip::FederationChange(change) => return change.epoch == chain.view().epoch,
+            // Asked for with `ProcessAuxPow`.
+            Gossip::AuxPow(_) => return false,
+        };
+        let view = chain.view();
+        let newest = self.spec.slot_at(wall_now()).saturating_add(MAX_AHEAD);
+        new && slot > view.finalized.slot && slot <= newest
+    }
+
+    /// A message whose signatures were checked.
+    pub(super) async fn heard(
+        &mut self,
+        result: Result<Heard, Verdict>,
+        reply: Reply<Verdict>,
+        ctx: &mut Context<ChainMessage>,
+    ) {
+        let heard = match result {
+            Ok(heard) => heard,
+            Err(verdict) => return reply.send(verdict),
+        };
+        reply.send(Verdict::Accept);
+        let input = match heard {
+            Heard::Block(block) => {
+                self.heard.note(block.header.slot, true, block.header.author_index, block.root());
+                Input::Block(*block)
+            }
+            Heard::Approval(approval) => {
+                self.heard.note(approval.data.slot, false, approval.member_index, approval.data.block_root);
+                Input::Approval(*approval)
+            }
+            Heard::Notarization(certificate) => Input::Notarization(*certificate),
+            Heard::Evidence(evidence) => Input::Evidence(*evidence),
+            Heard::FederationChange(change) => Input::FederationChange(*change),
+        };
+        if let Err(error) = self.feed(input, ctx).await {
+            tracing::debug!(%error, "gossip not taken");
+        }
+    }
+}
+
+/// Whether a proof is among them that this node does not have.
+fn brings_news(evidence: &Evidence, known: &Evidence) -> bool {
+    evidence.proposals.iter().any(|proof| !known.proposals.contains(proof))
+        || evidence.votes.iter().any(|proof| !known.votes.contains(proof))
+}
+
+/// Checks the signatures; on failure, what it says of whoever passed the message on.
+fn verify(verifier: &Verifier, message: Gossip) -> Result<Heard, Verdict> {
+    match message {
+        Gossip::Block(block) => {
+            verifier.block(Arc::unwrap_or_clone(block)).map(Box::new).map(Heard::Block).map_err(blame)
+        }
+        Gossip::Approval(approval) => verifier.approval(approval).map(Box::new).map(Heard::Approval).map_err(blame),
+        Gossip::Notarization(certificate) => {
+            verifier.notarization(certificate).map(Box::new).map(Heard::Notarization).map_err(blame)
+        }
+        Gossip::Evidence(evidence) => verifier.evidence(evidence).map(Box::new).map(Heard::Evidence).map_err(blame),
+        Gossip::FederationChange(change) => {
+            let checked = verifier.federation_change(change);
+            checked.map(Box::new).map(Heard::FederationChange).map_err(|error| {
+                // A change of an epoch that is over, or not begun here, proves nothing against the peer.
+                if matches!(error, FederationError::Epoch { .. }) { Verdict::Ignore } else { refused(&error) }
+            })
+        }
+        // Refused before.
+        Gossip::AuxPow(_) => Err(Verdict::Ignore),
+    }
+}
+
+/// An epoch that this node does not know (yet) says nothing about the message.
+fn blame(error: VerifyError) -> Verdict {
+    if matches!(error, VerifyError::UnknownEpoch { .. }) { Verdict::Ignore } else { refused(&error) }
+}
+
+fn refused(error: &(dyn std::error::Error + 'static)) -> Verdict {
+    metrics::counter!("alys_chain_rejected_total", "kind" => "gossip").increment(1);
+    tracing::debug!(error, "gossip did not verify");
+    Verdict::Reject
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_variants_of_a_member_are_passed_on_and_no_third() {
+        let mut heard = HeardFrom::default();
+        let root = Root::repeat_byte;
+        for (byte, expected) in [(1, true), (1, false), (2, true), (3, false)] {
+            assert_eq!(heard.is_new(Slot(7), true, 0, &root(byte)), expected, "variant {byte}");
+            heard.note(Slot(7), true, 0, root(byte));
+        }
+        assert!(heard.is_new(Slot(7), false, 0, &root(1)), "approvals are counted apart");
+        assert!(heard.is_new(Slot(7), true, 1, &root(1)), "members are counted apart");
+        assert!(heard.is_new(Slot(8), true, 0, &root(1)), "slots are counted apart");
+    }
+
+    #[test]
+    fn old_slots_make_room() {
+        let mut heard = HeardFrom::default();
+        for slot in 0..20_000 {
+            heard.note(Slot(slot), true, 0, Root::ZERO);
+        }
+        assert_eq!(heard.variants.len(), MAX_HEARD);
+        assert!(!heard.is_new(Slot(19_999), true, 0, &Root::ZERO));
+    }
+}

@@ -1,0 +1,325 @@
+//! The network actor: between the chain and its peers.
+//!
+//! What the chain tells goes out as gossip; what peers tell is judged (by the chain's verifier, the transaction pool) before
+//! it is passed on; what peers ask is answered from the database. The swarm runs beside the actor and ends with it, so that
+//! a restart begins with fresh connections.
+
+mod message;
+mod serve;
+mod setup;
+mod status;
+
+pub use message::NetworkMessage;
+pub use setup::{NETWORK_KEY, NetworkSetupError, network_config};
+pub use status::follow as follow_network;
+
+use crate::actors::chain::ChainMessage;
+use crate::clock::wall_now;
+use alys_actor::{Actor, Addr, AskError, Context, Reply};
+use alys_chain::{AuxPowError, ChainView, Message as ChainGossip};
+use alys_evm::pool::{InvalidTransaction, PoolError, PoolHandle, PooledTransaction};
+use alys_p2p::{
+    Event, GossipId, GossipMessage, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, NetworkView, Request,
+    RequestError, RequestId, Response, StartError, Verdict,
+};
+use alys_primitives::{AuxPowRecord, ChainSpec, TreeHash as _};
+use alys_store::Reader;
+use futures::Stream;
+use futures::stream::unfold;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+
+/// How often peers are told of this node's clock and height anew.
+const STATUS_PERIOD: Duration = Duration::from_millis(500);
+
+/// How long a verdict may take; later ones are of no use.
+const VERDICT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Messages that wait for their verdicts at once; more are not passed on.
+const MAX_JUDGED: usize = 1024;
+
+/// What the actor needs from the rest of the node.
+#[derive(Clone)]
+pub struct NetworkPorts {
+    /// The chain's constants.
+    pub spec: Arc<ChainSpec>,
+    /// Checks and takes what peers tell.
+    pub chain: Addr<ChainMessage>,
+    /// Takes transactions.
+    pub pool: PoolHandle,
+    /// Answers peers' questions.
+    pub store: Reader,
+    /// The published view.
+    pub view: watch::Receiver<ChainView>,
+    /// What the chain wants to tell.
+    pub gossip: broadcast::Sender<ChainGossip>,
+    /// Where readers find the peers.
+    pub peers: Arc<watch::Sender<NetworkView>>,
+}
+
+/// Why the network actor ends; its supervisor starts a new one.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The swarm does not start.
+    #[error("the network can't be started")]
+    Start(#[from] StartError),
+    /// The swarm's task ended.
+    #[error("the network's task ended")]
+    Ended,
+    /// The transaction pool has stopped.
+    #[error("the transaction pool")]
+    Pool(#[from] PoolError),
+}
+
+/// The actor.
+pub struct NetworkActor {
+    config: NetworkConfig,
+    ports: NetworkPorts,
+    /// Set by `started`.
+    network: Option<NetworkHandle>,
+    judged: usize,
+}
+
+impl NetworkActor {
+    /// An actor that opens a network as `config` says.
+    pub fn new(config: NetworkConfig, ports: NetworkPorts) -> Self {
+        Self { config, ports, network: None, judged: 0 }
+    }
+
+    /// A message of a peer: somebody is asked whether it holds.
+    fn heard(&mut self, id: GossipId, message: GossipMessage, ctx: &mut Context<NetworkMessage>) {
+        if self.judged >= MAX_JUDGED {
+            metrics::counter!("alys_p2p_unjudged_total").increment(1);
+            self.judge(id, Verdict::Ignore);
+            return;
+        }
+        let message = match message {
+            GossipMessage::Block(block) => ChainGossip::Block(block),
+            GossipMessage::Approval(approval) => ChainGossip::Approval(approval),
+            GossipMessage::Notarization(certificate) => ChainGossip::Notarization(certificate),
+            GossipMessage::AuxPow(record) => return self.heard_auxpow(id, &record, ctx),
+            GossipMessage::Transaction(raw) => {
+                let pool = self.ports.pool.clone();
+                self.judged += 1;
+                ctx.spawn("submit-transaction", async move {
+                    NetworkMessage::Judged { id, verdict: of_submission(pool.submit(raw.into()).await) }
+                });
+                return;
+            }
+            GossipMessage::Evidence(evidence) => ChainGossip::Evidence(Arc::unwrap_or_clone(evidence)),
+            GossipMessage::FederationChange(change) => ChainGossip::FederationChange(Arc::unwrap_or_clone(change)),
+        };
+        let message = Box::new(message);
+        let asked = self.ports.chain.ask_within(VERDICT_DEADLINE, |reply| ChainMessage::Gossip { message, reply });
+        self.judged += 1;
+        ctx.spawn("judge-gossip", async move {
+            NetworkMessage::Judged { id, verdict: asked.await.unwrap_or(Verdict::Ignore) }
+        });
+    }
+
+    fn heard_auxpow(&mut self, id: GossipId, record: &Arc<AuxPowRecord>, ctx: &mut Context<NetworkMessage>) {
+        let hash = record.bundle.tree_hash_root();
+        let (known, superseded) = {
+            let view = self.ports.view.borrow();
+            let known = view.queued_auxpow.iter().any(|queued| queued.hash == hash);
+            (known, record.bundle.previous_auxpow_root != view.committed.auxpow_root)
+        };
+        if known || superseded {
+            return self.judge(id, Verdict::Ignore);
+        }
+        let record = Box::new(AuxPowRecord::clone(record));
+        let asked =
+            self.ports.chain.ask_within(VERDICT_DEADLINE, |reply| ChainMessage::ProcessAuxPow { record, reply });
+        self.judged += 1;
+        ctx.spawn("judge-auxpow", async move { NetworkMessage::Judged { id, verdict: of_proof(asked.await) } });
+    }
+
+    fn judge(&self, id: GossipId, verdict: Verdict) {
+        if let Some(network) = &self.network
+            && network.judge(id, verdict).is_err()
+        {
+            metrics::counter!("alys_p2p_commands_dropped_total").increment(1);
+        }
+    }
+
+    fn publish(&self, message: GossipMessage) {
+        if let Some(network) = &self.network
+            && let Err(error) = network.publish(message)
+        {
+            metrics::counter!("alys_p2p_commands_dropped_total").increment(1);
+            tracing::warn!(%error, "not published");
+        }
+    }
+
+    fn set_status(&self) {
+        let status = status::of(&self.ports.spec, &self.ports.view.borrow(), wall_now());
+        if let Some(network) = &self.network {
+            // If it finds no room: another one follows soon.
+            let _ = network.set_status(status);
+        }
+    }
+
+    /// A peer's question, answered from the database on a thread for blocking work.
+    fn asked(&self, id: RequestId, request: Request, ctx: &mut Context<NetworkMessage>) {
+        let store = self.ports.store.clone();
+        ctx.spawn_blocking("answer-peer", move || NetworkMessage::Answered {
+            id,
+            response: serve::answer(&store, &request),
+        });
+    }
+
+    fn ask(
+        &self,
+        peer: alys_p2p::PeerId,
+        request: Request,
+        reply: Reply<Result<Response, RequestError>>,
+        ctx: &mut Context<NetworkMessage>,
+    ) {
+        let Some(network) = self.network.clone() else { return };
+        ctx.run("ask-peer", async move { reply.send(network.ask(peer, request).await) });
+    }
+}
+
+impl Actor for NetworkActor {
+    type Message = NetworkMessage;
+    type Error = NetworkError;
+
+    async fn started(&mut self, ctx: &mut Context<NetworkMessage>) -> Result<(), NetworkError> {
+        let status = status::of(&self.ports.spec, &self.ports.view.borrow(), wall_now());
+        let (network, events, task) = NetworkTask::open(self.config.clone(), status)?;
+        let stop = ctx.token();
+        ctx.spawn("swarm", async move {
+            task.run(async move { stop.cancelled().await }).await;
+            NetworkMessage::Ended
+        });
+        ctx.attach(incoming(events));
+        ctx.attach(outgoing(self.ports.gossip.subscribe()));
+        ctx.attach(transactions(self.ports.pool.subscribe()?));
+        ctx.attach(views(network.view()));
+        ctx.every(STATUS_PERIOD, || NetworkMessage::Status);
+        self.network = Some(network);
+        Ok(())
+    }
+
+    async fn handle(&mut self, message: NetworkMessage, ctx: &mut Context<NetworkMessage>) -> Result<(), NetworkError> {
+        match message {
+            NetworkMessage::Incoming(Event::Gossip { id, message }) => self.heard(id, message, ctx),
+            NetworkMessage::Incoming(Event::Request { id, request, .. }) => self.asked(id, request, ctx),
+            NetworkMessage::Judged { id, verdict } => {
+                self.judged = self.judged.saturating_sub(1);
+                self.judge(id, verdict);
+            }
+            NetworkMessage::Answered { id, response } => {
+                if let Some(network) = &self.network {
+                    // A full queue costs the peer its answer; it asks again.
+                    let _ = network.answer(id, response);
+                }
+            }
+            NetworkMessage::Outgoing(message) => {
+                self.set_status();
+                self.publish(match message {
+                    ChainGossip::Block(block) => GossipMessage::Block(block),
+                    ChainGossip::Approval(approval) => GossipMessage::Approval(approval),
+                    ChainGossip::Notarization(certificate) => GossipMessage::Notarization(certificate),
+                    ChainGossip::AuxPow(record) => GossipMessage::AuxPow(Arc::new(record)),
+                    ChainGossip::Evidence(evidence) => GossipMessage::Evidence(Arc::new(evidence)),
+                    ChainGossip::FederationChange(change) => GossipMessage::FederationChange(Arc::new(change)),
+                });
+            }
+            NetworkMessage::Transaction(transaction) => {
+                self.publish(GossipMessage::Transaction(transaction.raw().to_vec()));
+            }
+            NetworkMessage::Missed(count) => {
+                metrics::counter!("alys_p2p_outgoing_missed_total").increment(count);
+                tracing::warn!(count, "the network could not keep up: messages were not sent");
+            }
+            NetworkMessage::Peers(view) => drop(self.ports.peers.send_replace(*view)),
+            NetworkMessage::Status => self.set_status(),
+            NetworkMessage::Ask { peer, request, reply } => self.ask(peer, request, reply, ctx),
+            NetworkMessage::Blame { peer, offence } => {
+                if let Some(network) = &self.network {
+                    let _ = network.blame(peer, offence);
+                }
+            }
+            NetworkMessage::Ended if ctx.token().is_cancelled() => {}
+            NetworkMessage::Ended => return Err(NetworkError::Ended),
+        }
+        Ok(())
+    }
+
+    async fn stopped(&mut self, _: &mut Context<NetworkMessage>) {
+        self.ports.peers.send_replace(NetworkView::default());
+    }
+}
+
+/// What a refused transaction says of whoever passed it on.
+fn of_submission(result: Result<alys_primitives::B256, PoolError>) -> Verdict {
+    match result {
+        Ok(_) => Verdict::Accept,
+        // Wrong for every node at every time; the rest depends on state, rules in force or the operator's choices.
+        Err(PoolError::Invalid(
+            InvalidTransaction::Undecodable { .. }
+            | InvalidTransaction::Oversized { .. }
+            | InvalidTransaction::Blob
+            | InvalidTransaction::ChainId { .. }
+            | InvalidTransaction::Signature
+            | InvalidTransaction::TipAboveFee { .. }
+            | InvalidTransaction::NonceMax,
+        )) => Verdict::Reject,
+        Err(_) => Verdict::Ignore,
+    }
+}
+
+/// What a refused proof says of whoever passed it on: the core's own reasons depend on what this node knows.
+fn of_proof(result: Result<Result<(), AuxPowError>, AskError>) -> Verdict {
+    match result {
+        Ok(Ok(())) => Verdict::Accept,
+        Ok(Err(
+            AuxPowError::OtherChain
+            | AuxPowError::ChainId { .. }
+            | AuxPowError::Decode(_)
+            | AuxPowError::Rule(_)
+            | AuxPowError::Compact(_),
+        )) => Verdict::Reject,
+        Ok(Err(_)) | Err(_) => Verdict::Ignore,
+    }
+}
+
+fn incoming(events: NetworkEvents) -> impl Stream<Item = NetworkMessage> + Send {
+    unfold(
+        events,
+        |mut events| async move { events.next().await.map(|event| (NetworkMessage::Incoming(event), events)) },
+    )
+}
+
+fn outgoing(receiver: broadcast::Receiver<ChainGossip>) -> impl Stream<Item = NetworkMessage> + Send {
+    unfold(receiver, |mut receiver| async move {
+        let message = match receiver.recv().await {
+            Ok(message) => NetworkMessage::Outgoing(message),
+            Err(RecvError::Lagged(missed)) => NetworkMessage::Missed(missed),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((message, receiver))
+    })
+}
+
+fn transactions(receiver: broadcast::Receiver<Arc<PooledTransaction>>) -> impl Stream<Item = NetworkMessage> + Send {
+    unfold(receiver, |mut receiver| async move {
+        let message = match receiver.recv().await {
+            Ok(transaction) => NetworkMessage::Transaction(transaction),
+            Err(RecvError::Lagged(missed)) => NetworkMessage::Missed(missed),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((message, receiver))
+    })
+}
+
+fn views(receiver: watch::Receiver<NetworkView>) -> impl Stream<Item = NetworkMessage> + Send {
+    unfold(receiver, |mut receiver| async move {
+        receiver.changed().await.ok()?;
+        let view = Box::new(receiver.borrow_and_update().clone());
+        Some((NetworkMessage::Peers(view), receiver))
+    })
+}

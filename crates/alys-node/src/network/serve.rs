@@ -1,0 +1,92 @@
+//! Answers to peers' questions, from the database.
+
+use alys_p2p::{
+    BlockRange, BlockRoots, Blocks, Certificates, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, Refusal, Request, Response,
+};
+use alys_primitives::ssz::Encode as _;
+use alys_primitives::{Root, SignedBlock, VariableList};
+use alys_store::{Reader, StoreError};
+
+/// Answers one question. Takes as long as reading its blocks takes.
+pub(super) fn answer(store: &Reader, request: &Request) -> Response {
+    let answered = match request {
+        Request::BlocksByRange(range) => by_range(store, range),
+        Request::BlocksByRoot(roots) => by_root(store, roots),
+        Request::CertificatesByRoot(roots) => certificates(store, roots),
+        // Answered by the network's own task.
+        Request::Status(_) => return Response::Refused(Refusal::OutOfBounds),
+    };
+    answered.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a peer's question can't be answered");
+        Response::Refused(Refusal::Failed)
+    })
+}
+
+/// The notarized chain from a height on, within the budget, with the certificate of the last block.
+fn by_range(store: &Reader, range: &BlockRange) -> Result<Response, StoreError> {
+    let count = usize::try_from(range.count.min(MAX_RANGE_BLOCKS)).unwrap_or(0);
+    let mut blocks = Budgeted::default();
+    let mut last = None;
+    for (offset, (height, root)) in (0u64..).zip(store.canonical_roots(range.start, count)?) {
+        // A reorganisation under way can leave a gap; what comes before it is still a chain.
+        if height != range.start.saturating_add(offset) {
+            break;
+        }
+        let Some(found) = store.block(root)? else { break };
+        if !blocks.take(found.block) {
+            break;
+        }
+        last = Some(root);
+    }
+    respond(store, blocks, last)
+}
+
+fn by_root(store: &Reader, roots: &BlockRoots) -> Result<Response, StoreError> {
+    let mut blocks = Budgeted::default();
+    let mut last = None;
+    for root in &roots.roots {
+        if let Some(found) = store.block(*root)? {
+            if !blocks.take(found.block) {
+                break;
+            }
+            last = Some(*root);
+        }
+    }
+    respond(store, blocks, last)
+}
+
+fn respond(store: &Reader, blocks: Budgeted, last: Option<Root>) -> Result<Response, StoreError> {
+    let certificate = last.map(|root| store.certificate(root)).transpose()?.flatten();
+    Ok(Response::Blocks(Box::new(Blocks {
+        blocks: VariableList::new(blocks.blocks).unwrap_or_default(),
+        certificate: VariableList::new(certificate.into_iter().collect()).unwrap_or_default(),
+    })))
+}
+
+fn certificates(store: &Reader, roots: &BlockRoots) -> Result<Response, StoreError> {
+    let mut found = Vec::new();
+    for root in &roots.roots {
+        found.extend(store.certificate(*root)?);
+    }
+    Ok(Response::Certificates(Certificates { certificates: VariableList::new(found).unwrap_or_default() }))
+}
+
+/// Blocks up to the byte budget; the first is always taken.
+#[derive(Default)]
+struct Budgeted {
+    blocks: Vec<SignedBlock>,
+    bytes: usize,
+}
+
+impl Budgeted {
+    /// Whether the block was taken.
+    fn take(&mut self, block: SignedBlock) -> bool {
+        let bytes = self.bytes.saturating_add(block.ssz_bytes_len());
+        if !self.blocks.is_empty() && bytes > MAX_RANGE_BYTES {
+            return false;
+        }
+        self.bytes = bytes;
+        self.blocks.push(block);
+        true
+    }
+}

@@ -1,0 +1,13 @@
+//! What travels: SSZ inside snappy, measured before it is decompressed and again before it is decoded.
+
+mod frame;
+mod gossip;
+mod request;
+
+pub use frame::FrameError;
+pub(crate) use frame::{compress, decompress, read_frame, write_frame};
+pub use gossip::{GossipError, GossipMessage, Topic};
+pub use request::{
+    BlockRange, BlockRoots, Blocks, Certificates, MAX_BLOCK_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS,
+    Refusal, Request, Response, Status,
+};

@@ -1,0 +1,272 @@
+//! What is asked of one peer.
+
+use super::frame::FrameError;
+use alys_primitives::ssz::{self, Decode as _, Encode as _};
+use alys_primitives::{
+    Epoch, FixedBytes, Height, Notarization, Root, SignedBlock, Slot, UnixMillis, VariableList, typenum,
+};
+use ssz_derive::{Decode, Encode};
+
+/// The most bytes of one block.
+pub const MAX_BLOCK_BYTES: usize = 10 * 1024 * 1024;
+
+/// The most blocks of one answer.
+pub const MAX_RANGE_BLOCKS: u64 = 128;
+
+/// The bytes at which an answer takes no further block; the last one may go beyond by itself.
+pub const MAX_RANGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most roots of one request.
+pub const MAX_ROOTS: usize = 64;
+
+/// Room for a full answer: a range up to its budget, one block beyond it, certificates.
+const MAX_BLOCKS_BYTES: usize = MAX_RANGE_BYTES + MAX_BLOCK_BYTES + 64 * 1024;
+
+/// Who a peer is and how far it has come. Exchanged when a connection opens and again every few seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Status {
+    /// The chain, by the root of its constants.
+    pub genesis_root: Root,
+    /// Version of the rules at its head.
+    pub fork_version: FixedBytes<4>,
+    /// Epoch of its next block.
+    pub epoch: Epoch,
+    /// Tip of its notarized chain.
+    pub head_root: Root,
+    /// Height of the tip.
+    pub head_height: Height,
+    /// Slot of the tip.
+    pub head_slot: Slot,
+    /// Height of its newest safe block.
+    pub safe_height: Height,
+    /// Its newest finalized block.
+    pub finalized_root: Root,
+    /// Height of that.
+    pub finalized_height: Height,
+    /// Its clock.
+    pub time: UnixMillis,
+}
+
+/// Blocks of the responder's own notarized chain, by height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BlockRange {
+    /// Height of the first.
+    pub start: Height,
+    /// How many, at most [`MAX_RANGE_BLOCKS`]; the answer may hold fewer.
+    pub count: u64,
+}
+
+/// Roots of blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct BlockRoots {
+    /// At most [`MAX_ROOTS`].
+    pub roots: VariableList<Root, typenum::U64>,
+}
+
+/// Blocks, and the certificates that do not stand in a child among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Blocks {
+    /// The blocks; of a range in order of height and without gaps.
+    pub blocks: VariableList<SignedBlock, typenum::U128>,
+    /// The last block's certificate, if the responder has it.
+    pub certificate: VariableList<Notarization, typenum::U1>,
+}
+
+/// Certificates of those blocks asked for that the responder has one of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Certificates {
+    /// In the order of the request.
+    pub certificates: VariableList<Notarization, typenum::U64>,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Who are you; this is me.
+    Status(Status),
+    /// Blocks by height.
+    BlocksByRange(BlockRange),
+    /// Blocks by root, of any branch.
+    BlocksByRoot(BlockRoots),
+    /// Certificates by block root.
+    CertificatesByRoot(BlockRoots),
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To both requests for blocks.
+    Blocks(Box<Blocks>),
+    /// To [`Request::CertificatesByRoot`].
+    Certificates(Certificates),
+    /// No answer to be had.
+    Refused(Refusal),
+}
+
+/// Why a peer gives no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too much to do; ask later.
+    Busy,
+    /// The asker asks too often.
+    TooMany,
+    /// The request is out of its bounds.
+    OutOfBounds,
+    /// Something failed here.
+    Failed,
+}
+
+const STATUS: u8 = 1;
+const RANGE: u8 = 2;
+const ROOTS: u8 = 3;
+const CERTIFICATES: u8 = 4;
+const BLOCKS: u8 = 5;
+const REFUSED: u8 = 0xff;
+
+impl Request {
+    /// Its name, as in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::BlocksByRange(_) => "blocks_by_range",
+            Self::BlocksByRoot(_) => "blocks_by_root",
+            Self::CertificatesByRoot(_) => "certificates",
+        }
+    }
+
+    /// The most bytes of a request of a kind.
+    pub(crate) fn limit(kind: u8) -> Option<usize> {
+        match kind {
+            STATUS => Some(256),
+            RANGE => Some(16),
+            ROOTS | CERTIFICATES => Some(4 + 32 * MAX_ROOTS),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Status(status) => (STATUS, status.as_ssz_bytes()),
+            Self::BlocksByRange(range) => (RANGE, range.as_ssz_bytes()),
+            Self::BlocksByRoot(roots) => (ROOTS, roots.as_ssz_bytes()),
+            Self::CertificatesByRoot(roots) => (CERTIFICATES, roots.as_ssz_bytes()),
+        }
+    }
+
+    pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Result<Self, FrameError> {
+        match kind {
+            STATUS => Status::from_ssz_bytes(bytes).map(Self::Status).map_err(ssz_error),
+            RANGE => BlockRange::from_ssz_bytes(bytes).map(Self::BlocksByRange).map_err(ssz_error),
+            ROOTS => BlockRoots::from_ssz_bytes(bytes).map(Self::BlocksByRoot).map_err(ssz_error),
+            CERTIFICATES => BlockRoots::from_ssz_bytes(bytes).map(Self::CertificatesByRoot).map_err(ssz_error),
+            _ => Err(FrameError::Kind { kind }),
+        }
+    }
+}
+
+impl Response {
+    /// The most bytes of an answer of a kind.
+    pub(crate) fn limit(kind: u8) -> Option<usize> {
+        match kind {
+            STATUS => Some(256),
+            BLOCKS => Some(MAX_BLOCKS_BYTES),
+            CERTIFICATES => Some(64 * 1024),
+            REFUSED => Some(1),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Status(status) => (STATUS, status.as_ssz_bytes()),
+            Self::Blocks(blocks) => (BLOCKS, blocks.as_ssz_bytes()),
+            Self::Certificates(certificates) => (CERTIFICATES, certificates.as_ssz_bytes()),
+            Self::Refused(refusal) => (REFUSED, vec![refusal.code()]),
+        }
+    }
+
+    pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Result<Self, FrameError> {
+        match kind {
+            STATUS => Status::from_ssz_bytes(bytes).map(Self::Status).map_err(ssz_error),
+            BLOCKS => Blocks::from_ssz_bytes(bytes).map(Box::new).map(Self::Blocks).map_err(ssz_error),
+            CERTIFICATES => Certificates::from_ssz_bytes(bytes).map(Self::Certificates).map_err(ssz_error),
+            REFUSED => bytes.first().and_then(|code| Refusal::of(*code)).map(Self::Refused).ok_or(FrameError::Ssz),
+            _ => Err(FrameError::Kind { kind }),
+        }
+    }
+}
+
+impl Refusal {
+    fn code(self) -> u8 {
+        match self {
+            Self::Busy => 1,
+            Self::TooMany => 2,
+            Self::OutOfBounds => 3,
+            Self::Failed => 4,
+        }
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        [Self::Busy, Self::TooMany, Self::OutOfBounds, Self::Failed].into_iter().find(|refusal| refusal.code() == code)
+    }
+}
+
+fn ssz_error(_: ssz::DecodeError) -> FrameError {
+    FrameError::Ssz
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            genesis_root: Root::repeat_byte(1),
+            fork_version: FixedBytes::ZERO,
+            epoch: Epoch(2),
+            head_root: Root::repeat_byte(3),
+            head_height: Height(4),
+            head_slot: Slot(5),
+            safe_height: Height(3),
+            finalized_root: Root::ZERO,
+            finalized_height: Height(0),
+            time: UnixMillis(6),
+        }
+    }
+
+    #[test]
+    fn requests_and_answers_read_back_as_written_within_their_limits() {
+        let roots = BlockRoots { roots: VariableList::new(vec![Root::repeat_byte(9); MAX_ROOTS]).unwrap() };
+        for request in [
+            Request::Status(status()),
+            Request::BlocksByRange(BlockRange { start: Height(7), count: 64 }),
+            Request::BlocksByRoot(roots.clone()),
+            Request::CertificatesByRoot(roots),
+        ] {
+            let (kind, bytes) = request.encode();
+            assert!(bytes.len() <= Request::limit(kind).unwrap(), "{}", request.name());
+            assert_eq!(Request::decode(kind, &bytes).unwrap(), request);
+        }
+        for response in [
+            Response::Status(status()),
+            Response::Blocks(Box::default()),
+            Response::Certificates(Certificates::default()),
+            Response::Refused(Refusal::TooMany),
+        ] {
+            let (kind, bytes) = response.encode();
+            assert!(bytes.len() <= Response::limit(kind).unwrap());
+            assert_eq!(Response::decode(kind, &bytes).unwrap(), response);
+        }
+    }
+
+    #[test]
+    fn malformed_requests_are_refused() {
+        assert!(matches!(Request::decode(RANGE, &[0; 15]), Err(FrameError::Ssz)));
+        assert!(matches!(Request::decode(ROOTS, &[4, 0, 0, 0, 1]), Err(FrameError::Ssz)));
+        assert!(matches!(Request::decode(0, &[]), Err(FrameError::Kind { kind: 0 })));
+        assert!(matches!(Response::decode(REFUSED, &[9]), Err(FrameError::Ssz)));
+        assert_eq!(Request::limit(0), None);
+    }
+}
