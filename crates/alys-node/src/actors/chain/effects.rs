@@ -1,5 +1,6 @@
 //! Carrying out what the core asks for.
 
+use super::timings::record;
 use super::{ChainActor, ChainMessage, ENGINE_DEADLINE};
 use crate::actors::execution::ExecutionMessage;
 use crate::actors::signer::SignerMessage;
@@ -48,7 +49,11 @@ impl ChainActor {
                 }
             }
             // No receiver means no network.
-            Effect::Broadcast(message) => drop(self.ports.gossip.send(message)),
+            Effect::Broadcast(message) => {
+                let began = Instant::now();
+                drop(self.ports.gossip.send(message));
+                record("broadcast", "done", began);
+            }
             Effect::Imported { root, outcome } => self.answer_import(root, outcome),
             Effect::AuxPowProcessed { hash, outcome } => self.answer_proof(hash, outcome),
             Effect::FederationProcessed { members_root, outcome } => match outcome {
@@ -66,6 +71,7 @@ impl ChainActor {
         attributes: PayloadAttributes,
         ctx: &mut Context<ChainMessage>,
     ) {
+        self.timings.build_began();
         let attributes = Box::new(attributes);
         let ask = self.ports.execution.ask_within(ENGINE_DEADLINE, |reply| ExecutionMessage::Build {
             parent,
@@ -90,6 +96,9 @@ impl ChainActor {
 
     async fn sign(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
         let caught_up = self.ports.caught_up.as_ref().is_none_or(|caught_up| *caught_up.borrow());
+        if matches!(request, SignRequest::Proposal { .. }) {
+            self.timings.proposal_asked(id);
+        }
         let open = self.gate.is_open() && caught_up;
         match &self.ports.signer {
             Some(signer) if open => {
@@ -121,6 +130,7 @@ impl ChainActor {
     }
 
     fn answer_import(&mut self, root: Root, outcome: ImportOutcome) {
+        self.timings.import_ended(&root, &outcome);
         // A run is answered when its last block has been decided upon.
         if !matches!(outcome, ImportOutcome::Pending(_))
             && let Some(reply) = self.ranges.remove(&root)
@@ -137,12 +147,14 @@ impl ChainActor {
     }
 
     fn answer_proof(&mut self, hash: Root, outcome: Result<(), AuxPowError>) {
+        self.timings.proof_ended(&hash, outcome.is_ok());
         for reply in self.proofs.remove(&hash).unwrap_or_default() {
             reply.send(outcome.clone());
         }
     }
 
-    fn announce(&self, event: ChainEvent) {
+    fn announce(&mut self, event: ChainEvent) {
+        self.timings.saw(&event);
         match &event {
             ChainEvent::Reorg { common_ancestor, dropped, added, alert } => {
                 metrics::counter!("alys_chain_reorgs_total").increment(1);

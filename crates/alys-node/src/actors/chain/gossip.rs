@@ -1,6 +1,6 @@
 //! What peers tell: cheap checks first, then signatures on another thread, then the verdict, then the core.
 
-use super::{ChainActor, ChainMessage};
+use super::{ChainActor, ChainMessage, timed_check};
 use crate::clock::wall_now;
 use alys_actor::{Context, Reply};
 use alys_chain::{Chain, FederationError, Input, Message as Gossip, Verified, Verifier, VerifyError};
@@ -110,6 +110,7 @@ impl ChainActor {
         let input = match heard {
             Heard::Block(block) => {
                 self.heard.note(block.header.slot, true, block.header.author_index, block.root());
+                self.timings.import_began(block.root());
                 Input::Block(*block)
             }
             Heard::Approval(approval) => {
@@ -136,7 +137,7 @@ fn brings_news(evidence: &Evidence, known: &Evidence) -> bool {
 fn verify(verifier: &Verifier, message: Gossip) -> Result<Heard, Verdict> {
     match message {
         Gossip::Block(block) => {
-            verifier.block(Arc::unwrap_or_clone(block)).map(Box::new).map(Heard::Block).map_err(blame)
+            timed_check(verifier, Arc::unwrap_or_clone(block)).map(Box::new).map(Heard::Block).map_err(blame)
         }
         Gossip::Approval(approval) => verifier.approval(approval).map(Box::new).map(Heard::Approval).map_err(blame),
         Gossip::Notarization(certificate) => {

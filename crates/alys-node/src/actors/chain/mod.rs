@@ -6,6 +6,7 @@ mod gossip;
 mod message;
 mod range;
 mod signing;
+mod timings;
 
 pub use gossip::Heard;
 pub use message::ChainMessage;
@@ -18,7 +19,7 @@ use crate::clock::wall_now;
 use alys_actor::{Actor, Addr, AskError, Context, Reply, TimerId};
 use alys_chain::{
     AuxPowError, BatchId, Chain, ChainBatch, ChainConfig, ChainEvent, ChainView, ImportOutcome, Input, InputError,
-    Message as Gossip, RestoreError, Verified, VerifyError,
+    Message as Gossip, RestoreError, Verified, Verifier, VerifyError,
 };
 use alys_engine::EngineError;
 use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
@@ -28,7 +29,9 @@ use signing::SigningGate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use timings::{Timings, record};
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 /// How long the engine may take for one request before it counts as unavailable.
 const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
@@ -118,6 +121,7 @@ pub struct ChainActor {
     /// The write in hand.
     writing: Vec<(BatchId, ChainBatch)>,
     timer: Option<(UnixMillis, TimerId)>,
+    timings: Timings,
 }
 
 impl ChainActor {
@@ -137,6 +141,7 @@ impl ChainActor {
             unwritten: Vec::new(),
             writing: Vec::new(),
             timer: None,
+            timings: Timings::default(),
         }
     }
 
@@ -205,8 +210,10 @@ impl ChainActor {
     /// Feeds the core and carries out what it asks for.
     async fn feed(&mut self, input: Input, ctx: &mut Context<ChainMessage>) -> Result<(), InputError> {
         let Some(chain) = self.chain.as_mut() else { return Ok(()) };
+        let began = Instant::now();
         let result = chain.handle(wall_now(), input);
         self.pump(ctx).await;
+        self.timings.fed(began);
         result
     }
 
@@ -224,7 +231,7 @@ impl ChainActor {
         let Some(chain) = &self.chain else { return };
         let verifier = chain.verifier();
         ctx.spawn_blocking("verify-block", move || ChainMessage::BlockVerified {
-            result: verifier.block(block).map(Box::new),
+            result: timed_check(&verifier, block).map(Box::new),
             reply,
         });
     }
@@ -235,6 +242,7 @@ impl ChainActor {
         reply: Option<Reply<Result<ImportOutcome, VerifyError>>>,
         ctx: &mut Context<ChainMessage>,
     ) {
+        self.timings.import_began(block.root());
         if let Some(reply) = reply
             && self.imports.len() < MAX_WAITING
         {
@@ -271,7 +279,7 @@ impl Actor for ChainActor {
                 if let Some(chain) = &self.chain {
                     let verifier = chain.verifier();
                     ctx.spawn_blocking("validate-block", move || {
-                        reply.send(verifier.block(*block).map(|_| ()));
+                        reply.send(timed_check(&verifier, *block).map(|_| ()));
                         ChainMessage::Discarded
                     });
                 }
@@ -302,8 +310,10 @@ impl Actor for ChainActor {
                 }
             }
             ChainMessage::GetChainStatus { reply } => {
+                let began = Instant::now();
                 if let Some(chain) = &self.chain {
                     reply.send(chain.view());
+                    record("status", "done", began);
                 }
             }
             ChainMessage::BlockVerified { result: Ok(block), reply } => self.import(*block, reply, ctx).await,
@@ -315,7 +325,9 @@ impl Actor for ChainActor {
                 }
             }
             ChainMessage::AuxPowVerified { result: Ok(record), reply } => {
-                self.proofs.entry(record.bundle.tree_hash_root()).or_default().push(reply);
+                let hash = record.bundle.tree_hash_root();
+                self.timings.proof_began(hash);
+                self.proofs.entry(hash).or_default().push(reply);
                 if let Err(error) = self.feed(Input::AuxPow(*record), ctx).await {
                     tracing::debug!(%error, "AuxPoW not taken");
                 }
@@ -328,7 +340,10 @@ impl Actor for ChainActor {
             ChainMessage::Executed { id, outcome } => {
                 self.feed_answer(Input::Executed { id, outcome }, ctx).await?;
             }
-            ChainMessage::Signed { id, result } => self.feed_answer(Input::Signed { id, result }, ctx).await?,
+            ChainMessage::Signed { id, result } => {
+                self.timings.signed(id, result.is_ok());
+                self.feed_answer(Input::Signed { id, result }, ctx).await?;
+            }
             ChainMessage::Written { ids, durable: true } => {
                 self.writing.clear();
                 for id in ids {
@@ -349,4 +364,12 @@ impl Actor for ChainActor {
         }
         Ok(())
     }
+}
+
+/// A block's checks, on the thread that runs them.
+fn timed_check(verifier: &Verifier, block: SignedBlock) -> Result<Verified<SignedBlock>, VerifyError> {
+    let began = Instant::now();
+    let result = verifier.block(block);
+    record("validate", if result.is_ok() { "valid" } else { "invalid" }, began);
+    result
 }
