@@ -115,3 +115,41 @@ fn status_shows_heights_federation_and_actors() {
     assert!(code == 1 && error.contains("is the node running?"), "{error}");
     assert_eq!(exit_code(&["status", "--rpc", "ftp://x"]).0, 2);
 }
+
+#[test]
+fn a_member_daemon_reloads_its_log_filter_on_sighup_and_stops_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let chain = text(&folder.path().join("chain"));
+    output(&["init", "--preset", "dev", "--data-dir", &chain]);
+    let config = folder.path().join("chain/member-0/alys.toml");
+    let log = folder.path().join("log");
+    let mut daemon = alys_node()
+        .args(["run", "--rpc-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--config"])
+        .arg(&config)
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let logged = |what: &str| {
+        let deadline = std::time::Instant::now() + common::PATIENCE;
+        while !std::fs::read_to_string(&log).unwrap().contains(what) {
+            assert!(std::time::Instant::now() < deadline, "{what} was not logged");
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+    };
+    let send = |signal: &str| {
+        let sent = std::process::Command::new("kill").args([signal, &daemon.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    };
+    logged("running");
+    let mut lines = std::fs::read_to_string(&config).unwrap();
+    lines = lines.replacen("[node]\n", "[node]\nlog = \"info,alys_chain=debug\"\n", 1);
+    std::fs::write(&config, &lines).unwrap();
+    send("-HUP");
+    logged("log=info,alys_chain=debug");
+    // A file that is wrong changes nothing.
+    std::fs::write(&config, "[node]\nlogg = 1\n").unwrap();
+    send("-HUP");
+    logged("configuration not reloaded");
+    send("-TERM");
+    assert!(daemon.wait().unwrap().success());
+}

@@ -14,6 +14,7 @@ pub(super) enum ConfigCommand {
 }
 
 /// `--config` and a flag for every key.
+#[derive(Clone)]
 pub(super) struct ConfigArguments {
     file: Option<PathBuf>,
     flags: Vec<(String, String)>,

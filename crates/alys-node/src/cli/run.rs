@@ -10,6 +10,9 @@ use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// Worker threads: the node waits for disks and peers far more than it computes.
 const WORKERS: usize = 2;
@@ -28,8 +31,9 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn run(arguments: RunArguments) -> Outcome {
-    let config = arguments.config.load()?.config;
-    start_logging(&config.node.log, config.node.log_format)?;
+    let config = arguments.config.clone().load()?.config;
+    let filter = start_logging(&config.node.log, config.node.log_format)?;
+    let reload = Reload { arguments: arguments.config, filter, config: config.clone() };
     let files = ChainFiles::read(&config.node.chain_spec, &config.node.genesis).map_err(Failure::usage)?;
     let validator = load_validator(&config)?;
     let metrics = start_metrics()?;
@@ -40,7 +44,10 @@ pub(super) fn run(arguments: RunArguments) -> Outcome {
         }
         let node = builder.start().await.map_err(Failure::work)?;
         tracing::info!(listening = ?*node.listening.borrow(), "running");
-        until_stopped(node).await
+        let reloading = tokio::spawn(reload.on_hangup());
+        let outcome = until_stopped(node).await;
+        reloading.abort();
+        outcome
     })
 }
 
@@ -71,16 +78,63 @@ pub(super) fn start_metrics() -> Result<PrometheusHandle, Failure> {
     PrometheusBuilder::new().set_buckets(&BUCKETS).map_err(Failure::work)?.install_recorder().map_err(Failure::work)
 }
 
-pub(super) fn start_logging(filter: &str, format: LogFormat) -> Outcome {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
-        Failure::usage(error).help(format!("`node.log` is `{filter}`; try info or alys_node=debug"))
-    })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Changes the log filter of the running process.
+pub(super) type LogFilter = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
+
+pub(super) fn start_logging(filter: &str, format: LogFormat) -> Result<LogFilter, Failure> {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(filter)?);
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match format {
-        LogFormat::Text => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => subscriber.json().try_init(),
+        LogFormat::Text => {
+            registry.with(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init()
+        }
+        LogFormat::Json => registry.with(lines.json()).try_init(),
     };
-    started.map_err(Failure::work)
+    started.map_err(Failure::work)?;
+    Ok(handle)
+}
+
+fn log_filter(filter: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(error).help(format!("`node.log` is `{filter}`; try info or alys_node=debug")))
+}
+
+/// What `SIGHUP` does: reads the configuration again and takes over what can change while the node runs.
+struct Reload {
+    arguments: ConfigArguments,
+    filter: LogFilter,
+    config: Config,
+}
+
+impl Reload {
+    async fn on_hangup(mut self) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::warn!(%error, "SIGHUP can't be heard: no reload");
+                return;
+            }
+        };
+        while hangup.recv().await.is_some() {
+            match self.reload() {
+                Ok(()) => {}
+                Err(failure) => tracing::error!("configuration not reloaded: {failure}"),
+            }
+        }
+    }
+
+    /// Takes over the log filter; tells which other keys wait for a restart.
+    fn reload(&mut self) -> Outcome {
+        let new = self.arguments.clone().load()?.config;
+        self.filter.reload(log_filter(&new.node.log)?).map_err(Failure::work)?;
+        self.config.node.log.clone_from(&new.node.log);
+        tracing::info!(log = %new.node.log, "configuration reloaded");
+        if new != self.config {
+            tracing::warn!("other keys have changed too: they take effect at the next start");
+        }
+        Ok(())
+    }
 }
 
 /// Runs until a signal asks for the end or the node can't go on, then stops in order.
