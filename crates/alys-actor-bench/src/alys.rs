@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alys_actor as a;
-use alys_actor::{Addr, Child, Context, Message, Reply, Supervisor, SupervisorHandle, System};
+use alys_actor::{Addr, Child, Context, Message, Reply, RestartPolicy, Supervisor, SupervisorHandle, System};
 
 use crate::framework::{Act, Feature, Framework, NoAnswer, Plan, Spec, State, Strategy};
 
@@ -99,7 +99,8 @@ impl Framework for Alys {
 
     async fn add(tree: &Tree, plan: Plan) -> Addr<Msg> {
         let name = tree.next.fetch_add(1, Ordering::Relaxed).to_string();
-        match tree.children.add(Child::new(name, move || Probe(State::new(plan.clone())))) {
+        let policy = if plan.is_temporary { RestartPolicy::Temporary } else { RestartPolicy::Permanent };
+        match tree.children.add(Child::new(name, move || Probe(State::new(plan.clone()))).restart(policy)) {
             Ok(addr) => addr,
             Err(error) => panic!("{error}"),
         }

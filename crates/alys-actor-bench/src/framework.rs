@@ -119,6 +119,8 @@ pub struct Plan {
     pub log: Option<Log>,
     /// Where it panics.
     pub trap: Trap,
+    /// Not to be started again, whatever its end.
+    pub is_temporary: bool,
     /// Incarnations so far.
     pub starts: Arc<Mutex<u32>>,
 }
@@ -127,7 +129,13 @@ impl Plan {
     /// An actor that writes nothing and panics when told to only.
     #[must_use]
     pub fn silent() -> Self {
-        Self { child: 0, log: None, trap: Trap::Nowhere, starts: Arc::default() }
+        Self { child: 0, log: None, trap: Trap::Nowhere, is_temporary: false, starts: Arc::default() }
+    }
+
+    /// As it is, but never started again.
+    #[must_use]
+    pub fn temporary(self) -> Self {
+        Self { is_temporary: true, ..self }
     }
 
     /// The actor's start.

@@ -9,10 +9,13 @@
 //! - The default tests run the suite over `alys-actor`.
 
 pub mod alys;
+pub mod conformance;
 pub mod counting;
 pub mod framework;
 pub mod host;
 pub mod measure;
+#[cfg(feature = "others")]
+pub mod others;
 pub mod raw;
 
 pub use framework::{Act, Feature, Framework, Happened, Log, Plan, Spec, Strategy};

@@ -74,6 +74,8 @@ pub trait Candidate {
 pub struct On<F: Framework> {
     host: Host,
     threads: Threads,
+    /// False if it offers no restarts, or did not come back once.
+    restarts: bool,
     framework: PhantomData<F>,
 }
 
@@ -81,7 +83,7 @@ impl<F: Framework> On<F> {
     /// Puts a framework on a runtime.
     #[must_use]
     pub fn new(threads: Threads) -> Self {
-        Self { host: F::host(threads), threads, framework: PhantomData }
+        Self { host: F::host(threads), threads, restarts: F::offers(Feature::Restart), framework: PhantomData }
     }
 }
 
@@ -98,7 +100,11 @@ impl<F: Framework> Candidate for On<F> {
             Row::TellFromMany => vec![(row, self.host.run(tells::<F>(spec, SENDERS)))],
             Row::InFlight => vec![(row, self.host.run(in_flight::<F>(spec)))],
             Row::SpawnAndStop => vec![(row, self.host.run(spawns::<F>(spec)))],
-            Row::Restart if F::offers(Feature::Restart) => vec![(row, self.host.run(restarts::<F>(spec)))],
+            Row::Restart if self.restarts => {
+                let took = self.host.run(restarts::<F>(spec));
+                self.restarts = took.is_some();
+                took.into_iter().map(|took| (row, took)).collect()
+            }
             Row::Restart => Vec::new(),
             Row::Idle => vec![(row, self.host.run(idle::<F>(spec)))],
         }
@@ -127,7 +133,7 @@ fn clock() -> f64 {
 
 async fn asks<F: Framework>(spec: Spec) -> Vec<(Row, f64)> {
     let tree = F::tree(spec).await;
-    let addr = F::add(&tree, Plan::silent()).await;
+    let addr = F::add(&tree, Plan::silent().temporary()).await;
     let clock = clock();
     let mut times = Vec::with_capacity(20_000);
     for _ in 0..ASKS {
@@ -143,7 +149,7 @@ async fn asks<F: Framework>(spec: Spec) -> Vec<(Row, f64)> {
 
 async fn tells<F: Framework>(spec: Spec, senders: u32) -> f64 {
     let tree = F::tree(spec).await;
-    let addr = F::add(&tree, Plan::silent()).await;
+    let addr = F::add(&tree, Plan::silent().temporary()).await;
     let each = TELLS.checked_div(senders).unwrap_or(TELLS);
     let one = |addr: F::Addr| async move {
         for n in 0..each {
@@ -168,7 +174,7 @@ async fn tells<F: Framework>(spec: Spec, senders: u32) -> f64 {
 
 async fn in_flight<F: Framework>(spec: Spec) -> f64 {
     let tree = F::tree(spec).await;
-    let addr = F::add(&tree, Plan::silent()).await;
+    let addr = F::add(&tree, Plan::silent().temporary()).await;
     let began = Instant::now();
     for _ in 0..BATCHES {
         join_all((0..IN_FLIGHT).map(|_| F::ask(&addr))).await;
@@ -183,7 +189,7 @@ async fn spawns<F: Framework>(spec: Spec) -> f64 {
     let tree = F::tree(spec).await;
     let began = Instant::now();
     for _ in 0..SPAWNS {
-        let addr = F::add(&tree, Plan::silent()).await;
+        let addr = F::add(&tree, Plan::silent().temporary()).await;
         let _ = F::ask(&addr).await;
         F::stop(&tree, &addr).await;
     }
@@ -192,19 +198,23 @@ async fn spawns<F: Framework>(spec: Spec) -> f64 {
     took
 }
 
-async fn restarts<F: Framework>(spec: Spec) -> f64 {
+async fn restarts<F: Framework>(spec: Spec) -> Option<f64> {
     let tree = F::tree(spec).await;
     let addr = F::add(&tree, Plan::silent()).await;
     let began = Instant::now();
     for _ in 0..RESTARTS {
         F::tell(&F::again(&tree, &addr), Act::Panic).await;
         while F::ask(&F::again(&tree, &addr)).await.is_err() {
+            // It does not come back.
+            if began.elapsed() > Duration::from_secs(2) {
+                return None;
+            }
             tokio::task::yield_now().await;
         }
     }
     let took = nanos(began.elapsed()) / f64::from(RESTARTS);
     F::shutdown(tree).await;
-    took
+    Some(took)
 }
 
 async fn idle<F: Framework>(spec: Spec) -> f64 {
@@ -212,7 +222,7 @@ async fn idle<F: Framework>(spec: Spec) -> f64 {
     let mut addrs = Vec::with_capacity(100_000);
     counting::watch();
     for _ in 0..IDLE {
-        addrs.push(F::add(&tree, Plan::silent()).await);
+        addrs.push(F::add(&tree, Plan::silent().temporary()).await);
     }
     // Each has run, and is idle.
     for addr in &addrs {
