@@ -227,7 +227,9 @@ impl World {
         let node = match &event {
             Event::Deliver { to, .. } => *to,
             Event::Tick { node, .. } | Event::Synced { node, .. } | Event::Answer { node, .. } => *node,
-            Event::Status { .. } | Event::Crash { .. } | Event::Fault | Event::End(_) | Event::Mine | Event::Calm => return Some(event),
+            Event::Status { .. } | Event::Crash { .. } | Event::Fault | Event::End(_) | Event::Mine | Event::Calm => {
+                return Some(event);
+            }
         };
         let until = self.nodes[node].frozen_until;
         if until <= self.now {
