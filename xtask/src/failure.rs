@@ -19,6 +19,11 @@ impl Failure {
         Self { code: 1, message: message.into(), cause: None, help: None }
     }
 
+    /// Another program has said what is wrong and left with this exit code.
+    pub(crate) fn exit(code: u8, message: impl Into<String>) -> Self {
+        Self { code, ..Self::work(message) }
+    }
+
     /// The command line is wrong.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into(), cause: None, help: Some("cargo xtask help".to_owned()) }

@@ -17,6 +17,7 @@ mod loom;
 mod metadata;
 mod run;
 mod setup;
+mod sim;
 mod skipped;
 mod test;
 
@@ -34,6 +35,8 @@ usage: cargo xtask <command>
   loom                      model-check the hand-written synchronisation
   fuzz [target] [--seconds N]
                             run one fuzz target or all of them, 30 seconds each unless told otherwise
+  sim [options]             simulate federations with faults; `sim --help` lists the options, and
+                            `sim replay`, `sim minimise`, `sim planted`
   bench [group]             run the benchmarks
   docs [--open]             build the API documentation
   dist                      build the release archive under target/dist
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Some("loom") => none(&rest).and_then(|()| loom::loom()),
         Some("fuzz") => fuzz::fuzz(&rest),
         Some("bench") => bench::bench(&rest),
+        Some("sim") => sim::sim(&rest),
         Some("docs") => docs::docs(&rest),
         Some("dist") => none(&rest).and_then(|()| dist::dist()),
         Some("setup") => none(&rest).and_then(|()| setup::prepare().map(drop)),

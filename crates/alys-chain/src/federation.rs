@@ -102,6 +102,17 @@ impl Federation {
         bitfield: &BitVector<MaxMembers>,
         aggregate: &SignatureBytes,
     ) -> Result<(), CertificateError> {
+        let keys = self.quorum_keys(scheme, bitfield)?;
+        scheme.verify_aggregate(&keys, root, aggregate).map_err(|_| CertificateError::Signature)
+    }
+
+    /// The keys that a bitfield names, if they are a quorum.
+    #[allow(unused_variables, reason = "the scheme can carry a planted mistake")]
+    pub(crate) fn quorum_keys(
+        &self,
+        scheme: Scheme,
+        bitfield: &BitVector<MaxMembers>,
+    ) -> Result<Vec<&PublicKey>, CertificateError> {
         let mut keys = Vec::with_capacity(self.len());
         #[allow(unused_mut, reason = "no strangers but planted ones")]
         let mut strangers = 0usize;
@@ -119,7 +130,7 @@ impl Federation {
         if keys.len().saturating_add(strangers) < self.quorum() {
             return Err(CertificateError::NoQuorum { found: keys.len(), quorum: self.quorum() });
         }
-        scheme.verify_aggregate(&keys, root, aggregate).map_err(|_| CertificateError::Signature)
+        Ok(keys)
     }
 
     /// The author of a slot. In each round of n slots every member authors once, in an order shuffled by a hash of

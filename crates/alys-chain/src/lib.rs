@@ -39,6 +39,7 @@ mod input;
 mod journal;
 mod payload_hash;
 mod pending;
+pub mod proof;
 mod queue;
 mod scheme;
 mod state;
@@ -46,6 +47,8 @@ mod state;
 pub mod testing;
 mod transition;
 mod tree;
+mod validation;
+mod validation_cache;
 mod verify;
 mod view;
 mod witness;
@@ -67,5 +70,9 @@ pub use input::{
 pub use payload_hash::{PayloadShape, payload_hash};
 pub use pending::PendingStatus;
 pub use state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, MaxCarriers, Offences, Point};
+pub use validation::{
+    Consistent, Context, ErrorCategory, FullyValid, Signed, Validated, ValidationError, ValidationLevel, WellFormed,
+};
+pub use validation_cache::{MessageId, Outcome, ValidationCache};
 pub use verify::{Verified, Verifier};
 pub use view::{ChainView, Counters, QueuedAuxPow};

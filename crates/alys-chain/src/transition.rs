@@ -11,7 +11,7 @@ use crate::{
     fees::{self, Distribution},
     scheme::Scheme,
     state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, Offences, Point},
-    tree::{Entry, Tree},
+    tree::Entry,
 };
 use alys_auxpow::Target;
 use alys_primitives::{
@@ -138,7 +138,7 @@ impl Commitment {
 /// Checks a record for a child of `parent` in `slot` and derives what it mints.
 pub(crate) fn commit(
     constants: &Constants,
-    tree: &Tree,
+    uncommitted: &[TrunkBlock],
     parent: &Entry,
     rules: &ChildRules,
     record: &AuxPowRecord,
@@ -147,7 +147,7 @@ pub(crate) fn commit(
 ) -> Result<Commitment, BlockError> {
     let state = &parent.state;
     let bundle = &record.bundle;
-    let end = bundle::check(constants, state, &tree.uncommitted(parent), bundle, parent_header, slot)?;
+    let end = bundle::check(constants, state, uncommitted, bundle, parent_header, slot)?;
     let target = Target::from_compact(bundle.bits).map_err(crate::AuxPowError::from)?;
     let fees = end.fees_total.checked_sub(state.committed.fees).ok_or(BlockError::Overflow)?;
     let distribution = fees::distribute(
@@ -177,9 +177,11 @@ pub(crate) struct Checked {
 }
 
 /// Checks everything about a block that depends on its ancestors, execution apart.
+///
+/// `uncommitted` gives the blocks after the last committed one up to the parent.
 pub(crate) fn check(
     constants: &Constants,
-    tree: &Tree,
+    uncommitted: impl FnOnce() -> Vec<TrunkBlock>,
     parent: &Entry,
     block: &SignedBlock,
     parent_header: Option<B256>,
@@ -190,7 +192,7 @@ pub(crate) fn check(
     check_header(constants, parent, &rules, header)?;
     let commitment = match block.body.auxpow.first().zip(parent_header) {
         Some((record, parent_header)) => {
-            Some(commit(constants, tree, parent, &rules, record, parent_header, header.slot)?)
+            Some(commit(constants, &uncommitted(), parent, &rules, record, parent_header, header.slot)?)
         }
         None if rules.needs_auxpow => {
             let committed = parent.state.committed.end.height;

@@ -6,9 +6,10 @@
 use crate::{
     basic, change,
     constants::Constants,
-    error::{AuxPowError, BlockError, FederationError, VerifyError},
+    error::{AuxPowError, BlockError, CertificateError, FederationError, VerifyError},
     evidence,
     federation::Federation,
+    scheme::Claim,
 };
 use alys_auxpow::{AuxPow, Target};
 use alys_primitives::{
@@ -77,43 +78,113 @@ impl Verifier {
     /// [`VerifyError`] with the first rule that is broken.
     pub fn block(&self, block: SignedBlock) -> Result<Verified<SignedBlock>, VerifyError> {
         basic::validate(&self.constants, &block)?;
+        let basis = self.signatures(&block)?;
+        Ok(Verified::new(block, basis))
+    }
+
+    /// Checks many blocks as [`Verifier::block`] does, with the same answers, their signatures in one batch. `entropy`
+    /// must be unpredictable to whoever made the blocks.
+    pub fn blocks(
+        &self,
+        blocks: Vec<SignedBlock>,
+        entropy: &[u8; 32],
+    ) -> Vec<Result<Verified<SignedBlock>, VerifyError>> {
+        let prepared: Vec<_> = blocks
+            .iter()
+            .map(|block| {
+                basic::validate(&self.constants, block)?;
+                self.claims(block)
+            })
+            .collect();
+        let mut owners = Vec::new();
+        let mut claims = Vec::new();
+        for (at, (of_block, _)) in prepared.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref().ok()?))) {
+            for (part, claim) in of_block {
+                owners.push((at, *part));
+                claims.push(claim.clone());
+            }
+        }
+        // The first broken part of a block is its answer, as if it had been checked alone.
+        let mut broken = BTreeMap::new();
+        for (at, part) in self.constants.scheme.verify_all(&claims, entropy).iter().filter_map(|bad| owners.get(*bad)) {
+            broken.entry(*at).or_insert(*part);
+        }
+        let bases: Vec<Result<Basis, VerifyError>> = prepared
+            .into_iter()
+            .zip(&blocks)
+            .enumerate()
+            .map(|(at, (prepared, block))| {
+                let (_, basis) = prepared?;
+                if let Some(part) = broken.get(&at) {
+                    return Err(part.error());
+                }
+                self.records(block, basis)
+            })
+            .collect();
+        blocks.into_iter().zip(bases).map(|(block, basis)| Ok(Verified::new(block, basis?))).collect()
+    }
+
+    /// Checks all signatures and the work of a block.
+    pub(crate) fn signatures(&self, block: &SignedBlock) -> Result<Basis, VerifyError> {
+        let (claims, basis) = self.claims(block)?;
+        for (part, claim) in claims {
+            let holds = match claim.keys.as_slice() {
+                [key] if part == Part::Author => self.constants.scheme.verify(key, claim.root, claim.signature),
+                keys => self.constants.scheme.verify_aggregate(keys, claim.root, claim.signature),
+            };
+            holds.map_err(|_| part.error())?;
+        }
+        self.records(block, basis)
+    }
+
+    /// Who must have signed what for the author's signature and the parent's certificate to hold.
+    fn claims<'a>(&'a self, block: &'a SignedBlock) -> Result<(Vec<(Part, Claim<'a>)>, Basis), VerifyError> {
         let header = &block.header;
         let federation = self.federation(header.epoch)?;
         let members = federation.len();
         let key =
             federation.key(header.author_index).ok_or(VerifyError::NoMember { index: header.author_index, members })?;
         let root = self.constants.proposal_root(header.height, header.root());
-        self.constants.scheme.verify(key, root, &block.author_signature).map_err(|_| VerifyError::Signature)?;
+        let mut claims = vec![(Part::Author, Claim { keys: vec![key], root, signature: &block.author_signature })];
         let mut federations = vec![(header.epoch, federation.root())];
         if let Some(parent) = block.parent_notarization.first() {
             let signers = self.federation(parent.epoch)?;
             let version = self.constants.spec.fork_version(header.height.saturating_sub(1));
-            self.verify_certificate(signers, parent, version)?;
+            let keys = signers.quorum_keys(self.constants.scheme, &parent.bitfield)?;
+            let root = self.constants.approval_root_of_version(version, &parent.data());
+            claims.push((Part::ParentCertificate, Claim { keys, root, signature: &parent.aggregate_signature }));
             if parent.epoch != header.epoch {
                 federations.push((parent.epoch, signers.root()));
             }
         }
+        let basis = Basis {
+            genesis_root: self.constants.genesis_root,
+            federations,
+            version: self.constants.spec.fork_version(header.height),
+            parent_header: None,
+            next_federation: None,
+        };
+        Ok((claims, basis))
+    }
+
+    /// Checks the records in the body that prove something themselves: work, evidence, a change of the federation.
+    fn records(&self, block: &SignedBlock, basis: Basis) -> Result<Basis, VerifyError> {
+        let epoch = block.header.epoch;
         let parent_header = match block.body.auxpow.first() {
             Some(record) => {
                 Some(self.work(record, &AuxPow::decode_normalised(&record.proof).map_err(decode)?).map_err(work)?)
             }
             None => None,
         };
+        let federation = self.federation(epoch)?;
         for proof in evidence::proofs(&block.body.evidence) {
             evidence::verify(&self.constants, federation, &proof).map_err(BlockError::from)?;
         }
         let next_federation = match block.body.federation_change.first() {
-            Some(change) => Some(self.change(header.epoch, change).map_err(BlockError::from)?),
+            Some(change) => Some(self.change(epoch, change).map_err(BlockError::from)?),
             None => None,
         };
-        let basis = Basis {
-            genesis_root: self.constants.genesis_root,
-            federations,
-            version: self.constants.spec.fork_version(header.height),
-            parent_header,
-            next_federation,
-        };
-        Ok(Verified::new(block, basis))
+        Ok(Basis { parent_header, next_federation, ..basis })
     }
 
     /// Checks an approval: a member of its epoch signed it.
@@ -287,6 +358,22 @@ impl Verifier {
             version,
             parent_header: None,
             next_federation: None,
+        }
+    }
+}
+
+/// A signed part of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Author,
+    ParentCertificate,
+}
+
+impl Part {
+    fn error(self) -> VerifyError {
+        match self {
+            Self::Author => VerifyError::Signature,
+            Self::ParentCertificate => VerifyError::Certificate(CertificateError::Signature),
         }
     }
 }

@@ -55,6 +55,20 @@ impl PublicKey {
         Ok(Self { point, bytes })
     }
 
+    /// The sum of keys, against which the sum of their signatures over one root verifies. Sound only for keys whose
+    /// possession was proven. `None` for no keys, and for keys that cancel each other out.
+    pub fn sum<'a>(keys: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut keys = keys.into_iter();
+        let mut sum = blst::min_pk::AggregatePublicKey::from_public_key(&keys.next()?.point);
+        for key in keys {
+            sum.add_aggregate(&blst::min_pk::AggregatePublicKey::from_public_key(&key.point));
+        }
+        let point = sum.to_public_key();
+        // Sums of points in the subgroup stay in it; only the identity is left to refuse.
+        point.validate().ok()?;
+        Some(Self::from_point(point))
+    }
+
     pub(crate) fn from_point(point: blst::min_pk::PublicKey) -> Self {
         Self { point, bytes: point.compress() }
     }

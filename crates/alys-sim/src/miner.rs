@@ -10,7 +10,7 @@ pub(crate) fn wrong(bundle: AuxBundle, dice: &mut Dice, salt: u32) -> AuxPowReco
         // Someone else's work, paid to us.
         0 => {
             let mut record = mine(bundle, salt);
-            record.bundle.miner_address = Address::repeat_byte(0x66);
+            record.bundle.miner_address = Address::repeat_byte(0xee);
             record
         }
         // Work for another range.
@@ -23,7 +23,7 @@ pub(crate) fn wrong(bundle: AuxBundle, dice: &mut Dice, salt: u32) -> AuxPowReco
         2 => {
             let mut record = mine(bundle, salt);
             record.bundle.bits = 0x207f_ffff;
-            record.bundle.miner_address = Address::repeat_byte(0x67);
+            record.bundle.miner_address = Address::repeat_byte(0xef);
             record
         }
         // Bytes that are no proof.

@@ -23,6 +23,8 @@ pub(crate) struct SimNode {
     pub(crate) boot: u64,
     /// When the next tick is due, true time.
     pub(crate) tick_at: Option<u64>,
+    /// It stops while its next write is on its way to the disk.
+    pub(crate) doomed: bool,
     /// A sync is on its way.
     pub(crate) syncing: bool,
     /// It does nothing before this time.
@@ -47,6 +49,7 @@ impl SimNode {
             skew: 0,
             boot: 0,
             tick_at: None,
+            doomed: false,
             syncing: false,
             frozen_until: 0,
             asked: BTreeMap::new(),
@@ -72,6 +75,7 @@ impl SimNode {
         self.boot += 1;
         self.tick_at = None;
         self.syncing = false;
+        self.doomed = false;
         self.asked.clear();
     }
 

@@ -73,15 +73,17 @@ impl Chain {
     fn head_moved(&mut self, change: HeadChange) {
         let added_to = change.added.last().map(|(height, _)| *height);
         for (height, _) in &change.dropped {
-            #[cfg(feature = "testing")]
-            if self.constants.scheme.planted(crate::testing::Plant::StaleHeights) {
-                continue;
-            }
             if added_to.is_none_or(|top| *height > top) {
                 self.journal.write(ChainWrite::Decanonical { height: *height });
             }
         }
         for (height, root) in &change.added {
+            #[cfg(feature = "testing")]
+            if added_to.is_some_and(|top| *height < top)
+                && self.constants.scheme.planted(crate::testing::Plant::StaleHeights)
+            {
+                continue;
+            }
             self.journal.write(ChainWrite::Canonical { height: *height, root: *root });
         }
         if !change.dropped.is_empty() {

@@ -128,8 +128,15 @@ impl Chain {
             self.reject(root, BlockError::NotOnFinalized);
             return;
         };
-        match transition::check(&self.constants, &self.tree, parent, &block, basis.parent_header, basis.next_federation)
-        {
+        let uncommitted = || self.tree.uncommitted(parent);
+        match transition::check(
+            &self.constants,
+            uncommitted,
+            parent,
+            &block,
+            basis.parent_header,
+            basis.next_federation,
+        ) {
             Ok(checked) => {
                 let id = self.fresh_execution();
                 let waiting = Waiting::Execution { id: Some(id), checked: Box::new(checked), attempts };

@@ -136,13 +136,14 @@ impl Chain {
         rules: &ChildRules,
         slot: Slot,
     ) -> Option<(AuxPowRecord, B256, Vec<Withdrawal>)> {
+        let uncommitted = self.tree.uncommitted(parent);
         self.queue
             .iter()
             .filter(|(_, queued)| queued.record.bundle.previous_auxpow_root == parent.state.committed.auxpow_root)
             .filter_map(|(hash, queued)| {
                 let Queued { record, parent_header } = queued;
                 let commitment =
-                    transition::commit(&self.constants, &self.tree, parent, rules, record, *parent_header, slot)
+                    transition::commit(&self.constants, &uncommitted, parent, rules, record, *parent_header, slot)
                         .ok()?;
                 Some((record.bundle.count, Reverse(*hash), commitment.withdrawals().to_vec()))
             })

@@ -119,7 +119,8 @@ impl Chain {
             Some(record) => Some(Arc::new(change::parse(&record.members, self.constants.scheme)?)),
             None => None,
         };
-        let checked = transition::check(&self.constants, &self.tree, parent, block, parent_header, next)?;
+        let checked =
+            transition::check(&self.constants, || self.tree.uncommitted(parent), parent, block, parent_header, next)?;
         transition::apply(&self.constants, parent, block, checked, fees)
     }
 

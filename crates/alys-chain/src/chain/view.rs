@@ -2,7 +2,7 @@
 
 use super::Chain;
 use crate::{
-    ChainState, ChainView, Counters, PendingStatus, QueuedAuxPow, constants::Constants, transition, tree::Tree,
+    ChainState, ChainView, Context, Counters, PendingStatus, QueuedAuxPow, constants::Constants, transition, tree::Tree,
 };
 use alys_primitives::Root;
 use std::sync::Arc;
@@ -41,6 +41,14 @@ impl Chain {
     /// now.
     pub fn view(&self) -> ChainView {
         ChainView { pending_blocks: self.pending.len(), counters: self.counters, ..self.view.clone() }
+    }
+
+    /// What the children of a block must be, for checking them on another thread; `None` if the block is unknown, or below
+    /// the finalized one.
+    pub fn context(&self, parent: &Root) -> Option<Context> {
+        let parent = self.tree.get(parent)?;
+        let uncommitted = Arc::new(self.tree.uncommitted(parent));
+        Some(Context { constants: Arc::clone(&self.constants), parent: parent.clone(), uncommitted })
     }
 
     /// The consensus state after a block that was imported and is not below the finalized one.

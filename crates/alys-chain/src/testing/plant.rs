@@ -9,7 +9,7 @@ pub enum Plant {
     HalfIsQuorum,
     /// What waits for a write to be durable is released at once.
     ReleaseBeforePersist,
-    /// Members approve blocks on any parent.
+    /// Members approve blocks on any parent, and their signing record does not mind.
     ApproveAnything,
     /// Among chains of one length the head is whichever came last.
     NewestHeadWins,
@@ -21,7 +21,7 @@ pub enum Plant {
     WorkUnchecked,
     /// Signatures in proofs of equivocation are not checked.
     EvidenceUnchecked,
-    /// A reorganisation leaves the heights of a longer branch in the index.
+    /// A reorganisation writes the height of its newest block only.
     StaleHeights,
     /// Queued work is not written.
     WorkNotKept,

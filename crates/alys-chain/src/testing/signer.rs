@@ -17,6 +17,8 @@ pub struct FakeSigner {
     pub suspended: bool,
     /// While set, the record is not consulted. For members that break their promises.
     pub unchecked: bool,
+    /// While set, approvals on lower parents than before are signed: a planted mistake.
+    pub any_parent: bool,
     /// Every signature that was made, for audits.
     pub signed: Vec<SignRequest>,
 }
@@ -32,6 +34,7 @@ impl FakeSigner {
             parent_height: Height(0),
             suspended: false,
             unchecked: false,
+            any_parent: false,
             signed: Vec::new(),
         }
     }
@@ -56,7 +59,7 @@ impl FakeSigner {
             SignRequest::Approval { data, parent_height, signing_root } => {
                 let same = self.approval == Some((data.slot, data.block_root));
                 let rises = self.approval.is_none_or(|(last, _)| data.slot > last);
-                let allowed = same || (rises && *parent_height >= self.parent_height);
+                let allowed = same || (rises && (self.any_parent || *parent_height >= self.parent_height));
                 if !allowed && !self.unchecked {
                     return Err(SignRefusal::Recorded);
                 }

@@ -26,6 +26,15 @@ impl Durability {
         if store.top() != head.height || (head.height > Height(0) && store.canonical(head.height) != Some(head.root)) {
             return Err(format!("node {node}: the index ends at {}, the head is at {}", store.top(), head.height));
         }
+        let mut above = None;
+        for height in (chain.view().finalized.height.0..=head.height.0).rev().filter(|height| *height > 0) {
+            let at = store.canonical(Height(height));
+            let block = at.and_then(|root| store.block(&root)).map(|(block, _)| block);
+            if at.is_none() || above.is_some_and(|parent| Some(parent) != at) {
+                return Err(format!("node {node}: the index names {at:?} at height {height}"));
+            }
+            above = block.map(|block| block.header.parent_root);
+        }
         Ok(())
     }
 }

@@ -107,7 +107,8 @@ impl World {
                         self.relay(node, root);
                     }
                     ImportOutcome::Pending(PendingReason::Parent(parent)) => self.ask_for(node, parent),
-                    ImportOutcome::Rejected(_) => self.path("blocks rejected"),
+                    ImportOutcome::Rejected(error) if error.is_invalid() => self.path("blocks found invalid"),
+                    ImportOutcome::Rejected(_) => self.path("blocks of no use"),
                     ImportOutcome::AlreadyKnown | ImportOutcome::Pending(_) => {}
                 }
             }
@@ -163,6 +164,10 @@ impl World {
             self.fire(Fault::SlowDisk);
         }
         let boot = self.nodes[node].boot;
+        if std::mem::take(&mut self.nodes[node].doomed) {
+            let at = self.now + self.nodes[node].dice.below(latency + 1);
+            self.at(at, Event::Crash { node, boot });
+        }
         self.at(self.now + latency, Event::Synced { node, boot });
     }
 

@@ -45,20 +45,11 @@ impl World {
                 true
             }
             Fault::Crash if self.nodes[node].chain.is_some() => {
-                let unsynced = self.nodes[node].store.unsynced();
-                let kept = if self.faults.has(Fault::LostWrites) {
-                    if unsynced > 0 {
-                        self.fire(Fault::LostWrites);
-                    }
-                    self.dice.index(unsynced + 1)
+                if self.faults.has(Fault::LostWrites) && self.dice.once_in(2) {
+                    self.nodes[node].doomed = true;
                 } else {
-                    unsynced
-                };
-                self.crash(node, kept);
-                let longest = if self.dice.once_in(2) { 400 } else { 9_000 };
-                let until = self.now + self.dice.between(30, longest);
-                let boot = self.nodes[node].boot;
-                self.at(until, Event::End(Ending::Down { node, boot }));
+                    self.stop(node);
+                }
                 true
             }
             Fault::ClockSkew if self.nodes[node].skew.unsigned_abs() <= 450 => {
@@ -113,6 +104,24 @@ impl World {
             | Fault::LyingMiner
             | Fault::NoMiner => false,
         }
+    }
+
+    /// A machine stops, for a moment or for longer.
+    pub(super) fn stop(&mut self, node: usize) {
+        let unsynced = self.nodes[node].store.unsynced();
+        let kept = if self.faults.has(Fault::LostWrites) {
+            if unsynced > 0 {
+                self.fire(Fault::LostWrites);
+            }
+            self.dice.index(unsynced + 1)
+        } else {
+            unsynced
+        };
+        self.crash(node, kept);
+        let longest = if self.dice.once_in(2) { 400 } else { 9_000 };
+        let until = self.now + self.dice.between(30, longest);
+        let boot = self.nodes[node].boot;
+        self.at(until, Event::End(Ending::Down { node, boot }));
     }
 
     pub(super) fn end_fault(&mut self, ending: Ending) {

@@ -16,7 +16,7 @@ use crate::{
 };
 use alys_chain::{
     Input,
-    testing::{Fixture, SchemeKind},
+    testing::{Fixture, Plant, SchemeKind},
 };
 use alys_primitives::Root;
 use sha2::{Digest as _, Sha256};
@@ -38,6 +38,8 @@ enum Event {
     Tick { node: usize, at: u64 },
     /// What was written is on the disk.
     Synced { node: usize, boot: u64 },
+    /// A machine stops in the middle of a write.
+    Crash { node: usize, boot: u64 },
     /// The engine or the signer answers.
     Answer { node: usize, boot: u64, input: Input },
     /// A node tells a peer of its head.
@@ -154,6 +156,7 @@ impl World {
 
     fn begin(&mut self) {
         for node in 0..self.nodes.len() {
+            self.nodes[node].signer.any_parent = self.options.plant == Some(Plant::ApproveAnything);
             self.nodes[node].stale = Some(self.nodes[node].store.clone());
             self.at(self.now, Event::Tick { node, at: self.now });
             self.nodes[node].tick_at = Some(self.now);
@@ -205,6 +208,11 @@ impl World {
                         self.feed(node, input);
                     }
                 }
+                Event::Crash { node, boot } => {
+                    if self.nodes[node].boot == boot && !self.calm {
+                        self.stop(node);
+                    }
+                }
                 Event::Status { node } => self.status(node),
                 Event::Fault => self.begin_fault(),
                 Event::End(ending) => self.end_fault(ending),
@@ -219,7 +227,9 @@ impl World {
         let node = match &event {
             Event::Deliver { to, .. } => *to,
             Event::Tick { node, .. } | Event::Synced { node, .. } | Event::Answer { node, .. } => *node,
-            Event::Status { .. } | Event::Fault | Event::End(_) | Event::Mine | Event::Calm => return Some(event),
+            Event::Status { .. } | Event::Crash { .. } | Event::Fault | Event::End(_) | Event::Mine | Event::Calm => {
+                return Some(event);
+            }
         };
         let until = self.nodes[node].frozen_until;
         if until <= self.now {

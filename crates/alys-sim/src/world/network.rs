@@ -5,7 +5,7 @@ use crate::{
     Fault,
     wire::{self, Wire},
 };
-use alys_chain::{Input, Message, PeerTag};
+use alys_chain::{Input, Message, PeerTag, VerifyError};
 use alys_primitives::{Root, SignedBlock};
 use std::sync::Arc;
 
@@ -170,10 +170,16 @@ impl World {
         let verifier = chain.verifier();
         let peer = PeerTag(u64::try_from(from).unwrap_or(u64::MAX));
         let (name, input) = match message {
-            Message::Block(block) => (
-                "block",
-                verifier.block(Arc::unwrap_or_clone(block)).ok().map(|block| Input::PeerBlock { block, peer }),
-            ),
+            Message::Block(block) => {
+                let root = block.root();
+                let verified = verifier.block(Arc::unwrap_or_clone(block));
+                // Who fell behind by an epoch can't verify what is new, and must ask for what is between.
+                if let Err(VerifyError::UnknownEpoch { .. }) = verified {
+                    self.path("behind by an epoch");
+                    self.ask_for(to, root);
+                }
+                ("block", verified.ok().map(|block| Input::PeerBlock { block, peer }))
+            }
             Message::Approval(approval) => ("approval", verifier.approval(approval).ok().map(Input::Approval)),
             Message::Notarization(it) => ("certificate", verifier.notarization(it).ok().map(Input::Notarization)),
             Message::AuxPow(record) => ("record", verifier.auxpow(record).ok().map(Input::AuxPow)),

@@ -1,0 +1,97 @@
+//! Seeds of the default test run. `cargo xtask sim --seeds N` runs as many as one likes.
+
+#![allow(clippy::unwrap_used, reason = "tests may stop")]
+
+use alys_sim::{Fault, FaultSet, Options, Plant, minimise, run};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Faults for half a minute, then the calm end.
+fn brief(seed: u64) -> Options {
+    Options { seconds: 30, ..Options::short(seed) }
+}
+
+fn hold(seeds: impl Iterator<Item = Options>) -> BTreeMap<Fault, u64> {
+    let mut fired = BTreeMap::new();
+    for options in seeds {
+        let report = run(&options);
+        if let Some(violation) = report.violation {
+            panic!("{violation}\n  cargo xtask sim replay {options}");
+        }
+        for (fault, count) in report.fired {
+            *fired.entry(fault).or_insert(0) += count;
+        }
+    }
+    fired
+}
+
+#[test]
+fn invariants_hold_whatever_a_seed_brings() {
+    let fired = hold((1..=70).map(brief));
+    let never: Vec<&str> =
+        Fault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).map(Fault::name).collect();
+    assert!(never.is_empty(), "vacuous: never happened: {never:?}");
+}
+
+#[test]
+fn invariants_hold_with_every_fault_at_once() {
+    hold((1..=20).map(|seed| Options { faults: Some(FaultSet::all()), ..brief(seed) }));
+}
+
+#[test]
+fn invariants_hold_in_federations_of_other_sizes() {
+    for (nodes, seeds) in [(1, 6), (2, 6), (3, 6), (7, 6), (13, 1)] {
+        hold((100..100 + seeds).map(|seed| Options { nodes, ..brief(seed) }));
+    }
+}
+
+#[test]
+fn invariants_hold_with_real_signatures() {
+    hold((1..=1).map(|seed| Options { real_signatures: true, seconds: 10, ..brief(seed) }));
+}
+
+#[test]
+fn a_seed_repeats_itself_and_another_one_does_not() {
+    let traces: BTreeSet<[u8; 32]> = (1..=12)
+        .map(|seed| {
+            let (first, again) = (run(&brief(seed)), run(&brief(seed)));
+            assert_eq!(first, again, "seed {seed}");
+            first.trace
+        })
+        .collect();
+    assert_eq!(traces.len(), 12);
+}
+
+/// A mistake, and the seed that is known to show it; [`planted_mistakes_are_found`] says so if the code moves on.
+fn shown_by(plant: Plant) -> u64 {
+    match plant {
+        Plant::HalfIsQuorum | Plant::CarryTwice | Plant::WorkNotKept => 1,
+        Plant::ApproveAnything | Plant::WorkUnchecked | Plant::EvidenceUnchecked => 2,
+        Plant::CountStrangers | Plant::SkippedSync => 3,
+        Plant::LostSigningRecord => 7,
+        Plant::ReleaseBeforePersist => 8,
+        Plant::BundleUnchecked => 10,
+        Plant::StaleHeights => 15,
+        Plant::NewestHeadWins => 52,
+    }
+}
+
+#[test]
+fn planted_mistakes_are_found() {
+    for plant in Plant::ALL {
+        let first = shown_by(plant);
+        let caught = (first..first + 40)
+            .any(|seed| run(&Options { plant: Some(plant), ..Options::short(seed) }).violation.is_some());
+        assert!(caught, "{} was planted and no seed from {first} on found it", plant.name());
+    }
+}
+
+#[test]
+fn a_failing_run_shrinks_to_one_that_fails_alike() {
+    let options = Options { plant: Some(Plant::CarryTwice), ..Options::short(1) };
+    let before = run(&options).violation.unwrap();
+    let smallest = minimise(&options, |_, _| {}).unwrap();
+    assert_eq!(run(&smallest).violation.unwrap().invariant, before.invariant);
+    assert!(smallest.seconds < options.seconds);
+    assert!(smallest.faults.unwrap().iter().count() <= 1);
+    assert_eq!(minimise(&brief(1), |_, _| {}), None, "what does not fail has nothing to shrink");
+}
