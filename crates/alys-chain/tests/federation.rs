@@ -17,8 +17,7 @@ fn change(cluster: &Cluster, members: Vec<Member>, signers: &[usize]) -> Federat
     let members = Members::new(members).unwrap();
     let view = cluster.nodes[0].chain.view();
     let root = cluster.nodes[0].chain.verifier().federation_signing_root(view.epoch, &members);
-    let signatures: Vec<SignatureBytes> =
-        signers.iter().map(|signer| cluster.fixture.sign_as(*signer, root)).collect();
+    let signatures: Vec<SignatureBytes> = signers.iter().map(|signer| cluster.fixture.sign_as(*signer, root)).collect();
     let mut bitfield = BitVector::new();
     for signer in signers {
         bitfield.set(*signer, true).unwrap();
@@ -155,10 +154,7 @@ fn what_the_rules_refuse_is_refused_with_the_reason() {
     // A rogue key: somebody's public key with a proof that is not for it.
     let rogue = SecretKey::generate(&[9; 32]).unwrap();
     let mut unproven = members.clone();
-    unproven.push(Member {
-        public_key: PublicKeyBytes::from(rogue.public_key().to_bytes()),
-        ..members[0].clone()
-    });
+    unproven.push(Member { public_key: PublicKeyBytes::from(rogue.public_key().to_bytes()), ..members[0].clone() });
     let unproven = change(&cluster, unproven, &[0, 1, 2]);
     let reason = FederationError::Member { index: 4, reason: MemberError::Unproven };
     assert_eq!(bring(&mut cluster, unproven).unwrap_err(), reason);

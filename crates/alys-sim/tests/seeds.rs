@@ -27,8 +27,7 @@ fn hold(seeds: impl Iterator<Item = Options>) -> BTreeMap<Fault, u64> {
 #[test]
 fn invariants_hold_whatever_a_seed_brings() {
     let fired = hold((1..=70).map(brief));
-    let never: Vec<&str> =
-        Fault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).map(Fault::name).collect();
+    let never: Vec<&str> = Fault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).map(Fault::name).collect();
     assert!(never.is_empty(), "vacuous: never happened: {never:?}");
 }
 

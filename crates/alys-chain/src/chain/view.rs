@@ -2,7 +2,8 @@
 
 use super::Chain;
 use crate::{
-    ChainState, ChainView, Context, Counters, PendingStatus, QueuedAuxPow, constants::Constants, transition, tree::Tree,
+    BlockRef, ChainState, ChainView, Context, Counters, PendingStatus, QueuedAuxPow, constants::Constants, transition,
+    tree::Tree,
 };
 use alys_primitives::Root;
 use std::sync::Arc;
@@ -59,6 +60,11 @@ impl Chain {
     /// The blocks that wait, in order of priority: the last ones give way first when there is no place left.
     pub fn pending_blocks(&self) -> Vec<PendingStatus> {
         self.pending.status()
+    }
+
+    /// A block above the finalized one or that block itself, and whether it lies on the head's chain.
+    pub fn find(&self, root: &Root) -> Option<(BlockRef, bool)> {
+        self.tree.get(root).map(|entry| (entry.reference(), self.tree.is_canonical(root)))
     }
 
     /// Whether a block of the tree needs no more approvals: it has its certificate, or is the finalized block.

@@ -3,7 +3,7 @@
 use super::Fatal;
 use alys_actor::{Actor, Context, Message, Reply};
 use alys_chain::{ChainBatch, Restored};
-use alys_primitives::{Height, SignedBlock};
+use alys_primitives::{Height, Root, SignedBlock};
 use alys_store::{Database, StoreError};
 
 /// Requests to the database's writer.
@@ -23,6 +23,13 @@ pub enum StorageMessage {
         /// It, if there is one.
         reply: Reply<Result<Option<Box<SignedBlock>>, StoreError>>,
     },
+    /// A block of any branch.
+    BlockByRoot {
+        /// Its root.
+        root: Root,
+        /// It, if there is one.
+        reply: Reply<Result<Option<Box<SignedBlock>>, StoreError>>,
+    },
     /// Everything the chain needs to go on where it stopped.
     Load {
         /// It.
@@ -36,6 +43,7 @@ impl Message for StorageMessage {
             Self::Apply { .. } => "apply",
             Self::Load { .. } => "load",
             Self::Block { .. } => "block",
+            Self::BlockByRoot { .. } => "block_by_root",
         }
     }
 }
@@ -92,6 +100,11 @@ impl Actor for StorageActor {
             }
             StorageMessage::Block { height, reply } => {
                 let read = database.reader().block_at(height).map(|found| found.map(|found| Box::new(found.block)));
+                let result = Self::judge(&self.fatal, read);
+                reply.send(result);
+            }
+            StorageMessage::BlockByRoot { root, reply } => {
+                let read = database.reader().block(root).map(|found| found.map(|found| Box::new(found.block)));
                 let result = Self::judge(&self.fatal, read);
                 reply.send(result);
             }

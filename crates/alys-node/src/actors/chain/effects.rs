@@ -56,10 +56,13 @@ impl ChainActor {
             }
             Effect::Imported { root, outcome } => self.answer_import(root, outcome),
             Effect::AuxPowProcessed { hash, outcome } => self.answer_proof(hash, outcome),
-            Effect::FederationProcessed { members_root, outcome } => match outcome {
-                Ok(()) => tracing::info!(%members_root, "a change of the federation waits for an author"),
-                Err(error) => tracing::warn!(%members_root, %error, "a change of the federation is refused"),
-            },
+            Effect::FederationProcessed { members_root, outcome } => {
+                match &outcome {
+                    Ok(()) => tracing::info!(%members_root, "a change of the federation waits for an author"),
+                    Err(error) => tracing::warn!(%members_root, %error, "a change of the federation is refused"),
+                }
+                self.requests.federation_processed(&members_root, &outcome);
+            }
             Effect::Event(event) => self.announce(event),
         }
     }
@@ -96,8 +99,9 @@ impl ChainActor {
 
     async fn sign(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
         let caught_up = self.ports.caught_up.as_ref().is_none_or(|caught_up| *caught_up.borrow());
-        if matches!(request, SignRequest::Proposal { .. }) {
+        if let SignRequest::Proposal { slot, .. } = &request {
             self.timings.proposal_asked(id);
+            self.requests.proposed(*slot);
         }
         let open = self.gate.is_open() && caught_up;
         match &self.ports.signer {
@@ -155,6 +159,9 @@ impl ChainActor {
 
     fn announce(&mut self, event: ChainEvent) {
         self.timings.saw(&event);
+        if let ChainEvent::NewBlock(block) = &event {
+            self.requests.imported(block);
+        }
         match &event {
             ChainEvent::Reorg { common_ancestor, dropped, added, alert } => {
                 metrics::counter!("alys_chain_reorgs_total").increment(1);
@@ -167,6 +174,7 @@ impl ChainActor {
                 );
             }
             ChainEvent::Stalled { height } => {
+                self.requests.stalled(self.spec.max_blocks_without_pow);
                 tracing::warn!(height = height.0, "no proof of work: the chain waits for a miner");
             }
             ChainEvent::Resumed { height } => {

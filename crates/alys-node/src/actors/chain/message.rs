@@ -2,13 +2,17 @@
 
 use super::gossip::Heard;
 use super::range::{RangeReply, VerifiedRange};
+use super::requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
 use alys_actor::{Message, Overflow, Reply};
 use alys_chain::{
-    AuxPowError, AuxTemplate, BatchId, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome, ImportOutcome,
-    Message as Gossip, SignId, SignRefusal, TemplateError, Unavailable, Verified, VerifyError,
+    AuxPowError, AuxTemplate, BatchId, BlockRef, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome,
+    FederationError, ImportOutcome, Message as Gossip, SignId, SignRefusal, TemplateError, Unavailable, Verified,
+    VerifyError,
 };
 use alys_p2p::Verdict;
-use alys_primitives::{Address, AuxPowRecord, Notarization, SignatureBytes, SignedBlock};
+use alys_primitives::{
+    Address, AuxPowRecord, FederationChange, Height, Notarization, Root, SignatureBytes, SignedBlock,
+};
 
 /// Requests of other actors, and answers to the chain's own requests.
 #[derive(Debug)]
@@ -70,6 +74,48 @@ pub enum ChainMessage {
         payout: Address,
         /// The template, or why there is none now.
         reply: Reply<Result<AuxTemplate, TemplateError>>,
+    },
+    /// Waits for this member's next block; answered when it is durable, or when it can't come.
+    ProduceBlock {
+        /// The block.
+        reply: Reply<Result<BlockRef, ProduceError>>,
+    },
+    /// Tells the peers of a stored block again.
+    BroadcastBlock {
+        /// The block.
+        root: Root,
+        /// Whether there is such a block.
+        reply: Reply<Result<(), BroadcastError>>,
+    },
+    /// Queues a change of the federation that a quorum signed for the next author; answered when it waits.
+    UpdateFederation {
+        /// The change.
+        change: Box<FederationChange>,
+        /// The rule that it breaks, if any.
+        reply: Reply<Result<(), FederationError>>,
+    },
+    /// A change of the federation that was verified off the actor.
+    FederationVerified {
+        /// The change with its proof, or the broken rule.
+        result: Result<Box<Verified<FederationChange>>, FederationError>,
+        /// Who asked for it.
+        reply: Reply<Result<(), FederationError>>,
+    },
+    /// Asks whether every block up to a height is final. Nothing makes a block final but work (protocol section 6): what
+    /// is missing is the answer.
+    FinalizeBlocks {
+        /// The height.
+        to: Height,
+        /// The newest finalized block, or what this height waits for.
+        reply: Reply<Result<BlockRef, NotFinal>>,
+    },
+    /// Asks the chain to follow the branch of a block. The rules choose the head (protocol section 4), nobody else: what
+    /// speaks against the branch is the answer.
+    ReorgChain {
+        /// A block of the branch.
+        to: Root,
+        /// The head, if the block is on its chain.
+        reply: Reply<Result<BlockRef, ReorgError>>,
     },
     /// Head, safe, finalized and the rest of the published view.
     GetChainStatus {
@@ -134,12 +180,18 @@ impl Message for ChainMessage {
             | Self::ProcessAuxPow { .. }
             | Self::Gossip { .. }
             | Self::ImportRange { .. }
-            | Self::AuxPowTemplate { .. } => Overflow::Reject,
+            | Self::AuxPowTemplate { .. }
+            | Self::ProduceBlock { .. }
+            | Self::BroadcastBlock { .. }
+            | Self::UpdateFederation { .. }
+            | Self::FinalizeBlocks { .. }
+            | Self::ReorgChain { .. } => Overflow::Reject,
             Self::GetChainStatus { .. }
             | Self::BlockVerified { .. }
             | Self::Heard { .. }
             | Self::RangeVerified { .. }
             | Self::AuxPowVerified { .. }
+            | Self::FederationVerified { .. }
             | Self::Discarded
             | Self::Built { .. }
             | Self::Executed { .. }
@@ -160,6 +212,12 @@ impl Message for ChainMessage {
             Self::RangeVerified { .. } => "range_verified",
             Self::ProcessAuxPow { .. } => "process_auxpow",
             Self::AuxPowTemplate { .. } => "auxpow_template",
+            Self::ProduceBlock { .. } => "produce",
+            Self::BroadcastBlock { .. } => "broadcast",
+            Self::UpdateFederation { .. } => "update_federation",
+            Self::FederationVerified { .. } => "federation_verified",
+            Self::FinalizeBlocks { .. } => "finalize",
+            Self::ReorgChain { .. } => "reorg",
             Self::GetChainStatus { .. } => "status",
             Self::BlockVerified { .. } => "block_verified",
             Self::AuxPowVerified { .. } => "auxpow_verified",

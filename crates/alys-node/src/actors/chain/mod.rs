@@ -5,12 +5,14 @@ mod effects;
 mod gossip;
 mod message;
 mod range;
+mod requests;
 mod signing;
 mod timings;
 
 pub use gossip::Heard;
 pub use message::ChainMessage;
 pub use range::{RangeReply, VerifiedRange};
+pub use requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
 
 use super::execution::ExecutionMessage;
 use super::signer::SignerMessage;
@@ -25,6 +27,7 @@ use alys_engine::EngineError;
 use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
 use alys_store::StoreError;
 use gossip::HeardFrom;
+use requests::{Requests, finality};
 use signing::SigningGate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -122,6 +125,7 @@ pub struct ChainActor {
     writing: Vec<(BatchId, ChainBatch)>,
     timer: Option<(UnixMillis, TimerId)>,
     timings: Timings,
+    requests: Requests,
 }
 
 impl ChainActor {
@@ -142,6 +146,7 @@ impl ChainActor {
             writing: Vec::new(),
             timer: None,
             timings: Timings::default(),
+            requests: Requests::default(),
         }
     }
 
@@ -307,6 +312,23 @@ impl Actor for ChainActor {
             ChainMessage::AuxPowTemplate { payout, reply } => {
                 if let Some(chain) = &self.chain {
                     reply.send(chain.auxpow_template(payout, wall_now()));
+                }
+            }
+            ChainMessage::ProduceBlock { reply } => self.produce_block(reply),
+            ChainMessage::BroadcastBlock { root, reply } => self.broadcast_block(root, reply, ctx),
+            ChainMessage::UpdateFederation { change, reply } => self.verify_federation(*change, reply, ctx),
+            ChainMessage::FederationVerified { result: Ok(change), reply } => {
+                self.update_federation(*change, reply, ctx).await;
+            }
+            ChainMessage::FederationVerified { result: Err(error), reply } => reply.send(Err(error)),
+            ChainMessage::FinalizeBlocks { to, reply } => {
+                if let Some(chain) = &self.chain {
+                    reply.send(finality(&chain.view(), to, self.spec.min_finalization_depth));
+                }
+            }
+            ChainMessage::ReorgChain { to, reply } => {
+                if let Some(answer) = self.reorganise(to) {
+                    reply.send(answer);
                 }
             }
             ChainMessage::GetChainStatus { reply } => {
