@@ -43,6 +43,11 @@ impl Failure {
         Self { cause: Some(cause.to_string()), ..self }
     }
 
+    /// For commands whose exit code says more.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
     pub(crate) fn code(&self) -> u8 {
         self.code
     }

@@ -7,10 +7,12 @@
 //! Exit codes: 0 done, 1 the work failed, 2 wrong usage or a missing tool.
 
 mod bench;
+mod chaos;
 mod dev;
 mod dist;
 mod docs;
 mod failure;
+mod federation;
 mod fuzz;
 mod lint;
 mod loom;
@@ -20,6 +22,7 @@ mod setup;
 mod sim;
 mod skipped;
 mod test;
+mod testnet;
 
 use std::env;
 use std::process::ExitCode;
@@ -33,6 +36,11 @@ usage: cargo xtask <command>
   test [filter args]        set up and run the test suite; with arguments only the tests they select (`-p alys-chain stale`)
   lint [check...]           formatting, clippy, rustdoc, floors, dependencies, wording, spelling; all of them, or those named
   loom                      model-check the hand-written synchronisation
+  testnet [--nodes 4] [--slot-seconds 2] [--kill-every 20s] [--seconds N] [--data-dir DIR] [--keep] [--no-mine] [--debug]
+                            run a federation of processes on this machine with a merged miner; ctrl-C stops all
+  chaos [--seed N] [--nodes 4] [--minutes 2] [--faults kill,pause,partition,corrupt,clock,disk-full] [--report DIR] [--keep] [--debug]
+                            inflict faults on a federation of processes and judge it from outside; exit codes 3 a broken
+                            promise, 4 no progress, 5 a fault that never happened, 6 the run itself failed
   fuzz [target] [--seconds N]
                             run one fuzz target or all of them, 30 seconds each unless told otherwise
   sim [options]             simulate federations with faults; `sim --help` lists the options, and
@@ -53,6 +61,8 @@ fn main() -> ExitCode {
         Some("test") => test::test(&rest),
         Some("lint") => lint::lint(&rest),
         Some("loom") => none(&rest).and_then(|()| loom::loom()),
+        Some("testnet") => testnet::testnet(&rest),
+        Some("chaos") => chaos::chaos(&rest),
         Some("fuzz") => fuzz::fuzz(&rest),
         Some("bench") => bench::bench(&rest),
         Some("sim") => sim::sim(&rest),

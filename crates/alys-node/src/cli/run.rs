@@ -96,7 +96,8 @@ pub(super) fn start_logging(filter: &str, format: LogFormat) -> Result<LogFilter
 }
 
 fn log_filter(filter: &str) -> Result<EnvFilter, Failure> {
-    EnvFilter::try_new(filter)
+    // It warns of every message that two nodes happen to publish alike, as certificates are. The operator's words win.
+    EnvFilter::try_new(format!("libp2p_gossipsub=error,{filter}"))
         .map_err(|error| Failure::usage(error).help(format!("`node.log` is `{filter}`; try info or alys_node=debug")))
 }
 

@@ -103,7 +103,8 @@ impl SyncActor {
         let believed = self.plan.believed(claims, now);
         let position = {
             let view = self.ports.view.borrow();
-            Position { head: view.head.height, safe: view.safe.height, quorum: view.quorum }
+            let members = u64::try_from(view.members.len()).unwrap_or(u64::MAX);
+            Position { head: view.head.height, safe: view.safe.height, quorum: view.quorum, members }
         };
         if self.importing.is_none()
             && let Some(run) = self.ready.take()
@@ -164,9 +165,12 @@ impl SyncActor {
         }
         let Some(last) = blocks.last().map(|block| (block.header.height, block.root())) else { return };
         if !self.is_connected(&blocks) {
-            tracing::debug!(%peer, start = range.start.0, "a run on an unknown parent: a longer one is asked for");
+            tracing::debug!(%peer, start = range.start.0, "a run on an unknown parent");
             self.give_up();
-            self.plan.go_deep();
+            if !self.plan.go_deep() {
+                // Not even on this node's safe block: another branch, or a node that knows no better yet.
+                self.plan.shun(peer, Instant::now());
+            }
             return;
         }
         let certificate = certificate.filter(|certificate| certificate.block_root == last.1);

@@ -26,6 +26,15 @@ pub(super) struct Position {
     pub(super) safe: Height,
     /// Members whose approvals notarize a block.
     pub(super) quorum: u64,
+    /// All members.
+    pub(super) members: u64,
+}
+
+impl Position {
+    /// So many members can't all be malicious: what they all claim, one honest member claims.
+    fn credible(self) -> u64 {
+        self.members.saturating_sub(self.quorum).saturating_add(1)
+    }
 }
 
 /// What one peer claims.
@@ -51,9 +60,9 @@ impl Plan {
         self.shunned.insert(peer, now + SHUNNED);
     }
 
-    /// The next run begins at the safe block.
-    pub(super) fn go_deep(&mut self) {
-        self.deep = true;
+    /// The next run begins at the safe block. False if the last one did already.
+    pub(super) fn go_deep(&mut self) -> bool {
+        !std::mem::replace(&mut self.deep, true)
     }
 
     /// A run was taken.
@@ -110,16 +119,15 @@ impl Plan {
         Some((peer, BlockRange { start, count }))
     }
 
-    /// Whether the node may sign: enough peers for a quorum have been heard, and none that is believed is ahead. Once it
-    /// may, it may until it has fallen far behind.
+    /// Whether the node may sign: enough peers for a quorum have been heard, and not so many of them are ahead that an
+    /// honest one must be among them. Once it may, it may until as many are far ahead.
     pub(super) fn caught_up(&mut self, believed: &[Claim], position: Position) -> bool {
-        let behind = Self::target(believed).since(position.head);
+        let ahead_by = |blocks: u64| {
+            let ahead = believed.iter().filter(|(_, status)| status.head_height.since(position.head) > blocks).count();
+            u64::try_from(ahead).unwrap_or(u64::MAX) >= position.credible()
+        };
         let heard = u64::try_from(believed.len()).unwrap_or(u64::MAX).saturating_add(1) >= position.quorum;
-        if self.caught_up {
-            self.caught_up = behind <= FALLEN_BEHIND;
-        } else {
-            self.caught_up = heard && behind <= 1;
-        }
+        self.caught_up = if self.caught_up { !ahead_by(FALLEN_BEHIND) } else { heard && !ahead_by(1) };
         self.caught_up
     }
 }
@@ -146,7 +154,7 @@ mod tests {
     }
 
     fn at(head: u64, safe: u64) -> Position {
-        Position { head: Height(head), safe: Height(safe), quorum: 3 }
+        Position { head: Height(head), safe: Height(safe), quorum: 3, members: 4 }
     }
 
     #[test]
@@ -184,8 +192,9 @@ mod tests {
         let start = |plan: &mut Plan, position| plan.question(&claims, position, None, now).unwrap().1.start.0;
         assert_eq!(start(&mut plan, at(100, 99)), 100);
         assert_eq!(start(&mut plan, at(100, 50)), 97);
-        plan.go_deep();
+        assert!(plan.go_deep());
         assert_eq!(start(&mut plan, at(100, 50)), 51);
+        assert!(!plan.go_deep(), "there is nothing below the safe block");
         plan.went_well();
         assert_eq!(start(&mut plan, at(100, 50)), 97);
     }
@@ -208,12 +217,20 @@ mod tests {
         assert!(!plan.caught_up(&[claim(one, 50), claim(two, 50)], at(40, 38)), "behind");
         assert!(plan.caught_up(&[claim(one, 50), claim(two, 50)], at(49, 47)));
         assert!(plan.caught_up(&[], at(49, 47)), "peers that go away do not matter: without them there is no quorum");
-        assert!(!plan.caught_up(&[claim(one, 60)], at(49, 47)), "fallen far behind");
+        assert!(!plan.caught_up(&[claim(one, 60), claim(two, 60)], at(49, 47)), "fallen far behind");
+    }
+
+    #[test]
+    fn one_liar_keeps_nobody_from_signing() {
+        let mut plan = Plan::default();
+        let claims = [claim(PeerId::random(), u64::MAX), claim(PeerId::random(), 10), claim(PeerId::random(), 10)];
+        assert!(plan.caught_up(&claims, at(10, 9)));
+        assert!(plan.caught_up(&claims, at(10, 9)));
     }
 
     #[test]
     fn a_federation_of_one_needs_nobody() {
-        let position = Position { quorum: 1, ..at(0, 0) };
+        let position = Position { quorum: 1, members: 1, ..at(0, 0) };
         assert!(Plan::default().caught_up(&[], position));
     }
 }

@@ -17,7 +17,7 @@ impl Allowance {
     /// Messages of a topic from one peer. A slot brings one block, one approval and at most one certificate a member.
     pub(crate) fn of_topic(topic: Topic) -> Self {
         match topic {
-            Topic::Block => Self { burst: 64, rate: 8 },
+            Topic::Block => Self { burst: 16, rate: 4 },
             Topic::Approval | Topic::Notarization => Self { burst: 1024, rate: 256 },
             Topic::AuxPow => Self { burst: 64, rate: 4 },
             Topic::Transaction => Self { burst: 4096, rate: 1000 },

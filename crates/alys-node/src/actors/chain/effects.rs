@@ -8,8 +8,8 @@ use crate::actors::storage::StorageMessage;
 use crate::clock::wall_now;
 use alys_actor::{Ask, Context, Message};
 use alys_chain::{
-    AuxPowError, BuildId, ChainEvent, Effect, ExecutionId, ExecutionOutcome, ImportOutcome, PayloadAttributes, SignId,
-    SignRefusal, SignRequest, Unavailable,
+    AuxPowError, BlockRef, BuildId, ChainEvent, Effect, ExecutionId, ExecutionOutcome, ImportOutcome,
+    PayloadAttributes, SignId, SignRefusal, SignRequest, Unavailable,
 };
 use alys_primitives::{B256, Root, SignedBlock, UnixMillis};
 use futures::future::ready;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// A block whose certificate comes within a slot is live; an older one is history that is being caught up with.
+const LIVE_SLOT_MILLIS: u64 = 1000;
 
 impl ChainActor {
     /// Carries out every effect, begins the next write, sets the timer, publishes the view.
@@ -194,13 +197,20 @@ impl ChainActor {
                 metrics::counter!("alys_chain_safety_violations_total").increment(1);
                 tracing::error!(kept = %kept.root, conflicting = %conflicting.root, "certificates contradict each other");
             }
-            ChainEvent::NewBlock(_)
-            | ChainEvent::Notarized(_)
-            | ChainEvent::Safe(_)
-            | ChainEvent::AuxPowQueued { .. } => {}
+            ChainEvent::Notarized(block) => self.note_notarized(block),
+            ChainEvent::NewBlock(_) | ChainEvent::Safe(_) | ChainEvent::AuxPowQueued { .. } => {}
         }
         // Subscribers come and go.
         drop(self.ports.events.send(event));
+    }
+
+    /// Measures a live block's way from the start of its slot to its certificate here.
+    fn note_notarized(&self, block: &BlockRef) {
+        let millis = wall_now().since(self.spec.slot_start_millis(block.slot));
+        if millis < self.spec.slot_duration.saturating_mul(LIVE_SLOT_MILLIS) {
+            metrics::histogram!("alys_chain_notarized_seconds").record(to_f64(millis) / 1000.0);
+            tracing::info!(height = block.height.0, slot = block.slot.0, millis, "notarized");
+        }
     }
 
     fn set_timer(&mut self, ctx: &mut Context<ChainMessage>) {

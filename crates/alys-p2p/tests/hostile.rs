@@ -1,0 +1,203 @@
+//! A peer that speaks libp2p well and Alys badly.
+
+mod common;
+
+use alys_p2p::{Event, Topic};
+use common::{CHAIN, PATIENCE, Running, approval, config};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _};
+use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
+use libp2p::request_response::{self, Codec, ProtocolSupport};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
+use std::io;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Writes any bytes as a request and reads anything as an answer.
+#[derive(Clone, Default)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        let mut bytes = Vec::new();
+        io.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    async fn read_response<T>(&mut self, protocol: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        self.read_request(protocol, io).await
+    }
+
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        io.write_all(&bytes).await?;
+        io.close().await
+    }
+
+    async fn write_response<T>(&mut self, protocol: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        self.write_request(protocol, io, bytes).await
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct HostileBehaviour {
+    gossip: gossipsub::Behaviour,
+    requests: request_response::Behaviour<RawCodec>,
+}
+
+fn hostile_swarm() -> Swarm<HostileBehaviour> {
+    SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| {
+            let settings = gossipsub::ConfigBuilder::default()
+                .validation_mode(ValidationMode::Anonymous)
+                .max_transmit_size(64 << 20)
+                .build()
+                .unwrap();
+            HostileBehaviour {
+                gossip: gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, settings).unwrap(),
+                requests: request_response::Behaviour::with_codec(
+                    RawCodec,
+                    [(StreamProtocol::new("/alys/req/1/ssz_snappy"), ProtocolSupport::Full)],
+                    request_response::Config::default(),
+                ),
+            }
+        })
+        .unwrap()
+        .build()
+}
+
+/// What the hostile peer does once it is connected.
+enum Act {
+    Gossip(Topic, Vec<u8>),
+    Request(Vec<u8>),
+}
+
+/// Connects and carries out what is sent; ends when the connection is closed for good, which it reports.
+async fn hostile(address: Multiaddr, victim: alys_p2p::PeerId, mut acts: mpsc::Receiver<Act>) {
+    let mut swarm = hostile_swarm();
+    for topic in Topic::ALL {
+        swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic.wire_name(CHAIN))).unwrap();
+    }
+    swarm.dial(address).unwrap();
+    loop {
+        tokio::select! {
+            event = swarm.select_next_some() => {
+                if let SwarmEvent::ConnectionClosed { num_established: 0, .. } = event {
+                    return;
+                }
+            }
+            Some(act) = acts.recv() => match act {
+                Act::Gossip(topic, bytes) => {
+                    let topic = IdentTopic::new(topic.wire_name(CHAIN));
+                    let _ = swarm.behaviour_mut().gossip.publish(topic, bytes);
+                }
+                Act::Request(bytes) => {
+                    swarm.behaviour_mut().requests.send_request(&victim, bytes);
+                }
+            },
+        }
+    }
+}
+
+/// A victim with an honest peer, and a hostile one beside them.
+async fn stage() -> (Running, Running, mpsc::Sender<Act>, tokio::task::JoinHandle<()>) {
+    let victim = Running::start(config(1, Vec::new()));
+    let way = victim.address().await;
+    let honest = Running::start(config(2, vec![way.clone()]));
+    victim.until_ready(1).await;
+    honest.until_ready(1).await;
+    let (acts, queue) = mpsc::channel(1024);
+    let hostile = tokio::spawn(hostile(way.address, way.peer, queue));
+    victim.until("the hostile peer", |view| view.peers.len() == 2).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    (victim, honest, acts, hostile)
+}
+
+/// The hostile peer is sent away, and honest traffic goes on.
+async fn overcome(mut victim: Running, honest: Running, hostile: tokio::task::JoinHandle<()>) {
+    tokio::time::timeout(PATIENCE, hostile).await.expect("the hostile peer is sent away").unwrap();
+    victim.until("the ban", |view| view.banned == 1 && view.ready().count() == 1).await;
+    // What the flood left behind.
+    while tokio::time::timeout(Duration::from_millis(200), victim.events.next()).await.is_ok() {}
+    honest.handle.publish(approval(40)).unwrap();
+    let Event::Gossip { id, message } = victim.next().await else { panic!("gossip") };
+    assert_eq!((id.from(), message), (honest.id, approval(40)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gossip_that_is_no_snappy_sends_its_sender_away() {
+    let (victim, honest, acts, hostile) = stage().await;
+    for byte in 0..8 {
+        acts.send(Act::Gossip(Topic::Approval, vec![0xff, byte, 3])).await.unwrap();
+    }
+    overcome(victim, honest, hostile).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gossip_that_decompresses_beyond_its_limit_sends_its_sender_away() {
+    let (victim, honest, acts, hostile) = stage().await;
+    for byte in 0..8 {
+        let bomb = snap::raw::Encoder::new().compress_vec(&vec![byte; 1 << 20]).unwrap();
+        acts.send(Act::Gossip(Topic::Approval, bomb)).await.unwrap();
+    }
+    overcome(victim, honest, hostile).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gossip_that_is_no_message_sends_its_sender_away() {
+    let (victim, honest, acts, hostile) = stage().await;
+    for byte in 0..8 {
+        let bytes = snap::raw::Encoder::new().compress_vec(&[byte; 77]).unwrap();
+        acts.send(Act::Gossip(Topic::Block, bytes)).await.unwrap();
+    }
+    overcome(victim, honest, hostile).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_well_formed_messages_sends_its_sender_away() {
+    let (victim, honest, acts, hostile) = stage().await;
+    let flood = tokio::spawn(async move {
+        for member in 0..4000u64 {
+            let bytes = snap::raw::Encoder::new().compress_vec(&approval(100 + member).encode()).unwrap();
+            if acts.send(Act::Gossip(Topic::Approval, bytes)).await.is_err() {
+                return;
+            }
+        }
+        // Keeps the queue open until the hostile peer is gone.
+        acts.closed().await;
+    });
+    overcome(victim, honest, hostile).await;
+    flood.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_requests_send_their_sender_away() {
+    let (victim, honest, acts, hostile) = stage().await;
+    let mut bomb = vec![2u8];
+    bomb.extend_from_slice(&u32::MAX.to_le_bytes());
+    bomb.extend_from_slice(&16u32.to_le_bytes());
+    let frames =
+        [bomb, vec![0; 9], vec![0xee; 64], vec![2, 16, 0, 0, 0, 18, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]];
+    for frame in frames.into_iter().cycle().take(8) {
+        acts.send(Act::Request(frame)).await.unwrap();
+    }
+    overcome(victim, honest, hostile).await;
+}

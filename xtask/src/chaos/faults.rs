@@ -1,0 +1,265 @@
+//! What is done to the nodes.
+
+use std::fmt;
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::federation::{Federation, Node};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// SIGKILL, and once more while the node comes up again.
+    Kill,
+    /// SIGSTOP and SIGCONT.
+    Pause,
+    /// The nodes are parted in two groups.
+    Partition,
+    /// A stopped node's database has flipped bytes; a node that finds them is given an empty one and syncs.
+    Corrupt,
+    /// A node's wall clock jumps ahead or back and comes right again.
+    Clock,
+    /// A node's disk is full for a while.
+    DiskFull,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Kill, Self::Pause, Self::Partition, Self::Corrupt, Self::Clock, Self::DiskFull];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Partition => "partition",
+            Self::Corrupt => "corrupt",
+            Self::Clock => "clock",
+            Self::DiskFull => "disk-full",
+        }
+    }
+}
+
+/// One fault.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    pub(super) nodes: Vec<usize>,
+    pub(super) duration: Duration,
+    seed: u64,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of nodes {:?} for {:.1} s", self.kind.name(), self.nodes, self.duration.as_secs_f64())
+    }
+}
+
+impl Fault {
+    /// A fault of a kind, the rest by chance: mostly one node, sometimes two, which halts a federation of four.
+    pub(super) fn draw(kind: Kind, nodes: usize, random: &mut Random) -> Self {
+        let crowd = match kind {
+            Kind::Partition => nodes / 2,
+            // A second damaged node would leave nobody to sync from in time.
+            Kind::Corrupt | Kind::Clock | Kind::DiskFull => 1,
+            Kind::Kill | Kind::Pause => 1 + usize::from(random.below(4) == 0),
+        };
+        let mut all: Vec<usize> = (0..nodes).collect();
+        let mut victims = Vec::new();
+        for _ in 0..crowd {
+            let index = usize::try_from(random.below(all.len().try_into().unwrap_or(1))).unwrap_or(0);
+            victims.push(all.swap_remove(index));
+        }
+        victims.sort_unstable();
+        let seconds = 2 + random.below(10);
+        let duration = Duration::from_millis(seconds * 1000 + random.below(1000));
+        Self { kind, nodes: victims, duration, seed: random.next() }
+    }
+
+    pub(super) fn inflict(&self, federation: &mut Federation) -> Result<(), Failure> {
+        match self.kind {
+            Kind::Kill => self.each(federation, |node| node.kill()),
+            Kind::Pause => self.each(federation, |node| node.signal("STOP")),
+            Kind::Partition => federation.links.partition(&self.nodes),
+            Kind::Clock => {
+                for node in self.victims(federation) {
+                    node.set_clock(self.jump())?;
+                }
+            }
+            Kind::DiskFull => {
+                for node in self.victims(federation) {
+                    node.fill_disk()?;
+                }
+            }
+            Kind::Corrupt => {
+                self.each(federation, |node| node.kill());
+                let mut random = Random::new(self.seed);
+                for index in &self.nodes {
+                    flip(&data(federation, *index).join("chain"), &mut random)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn heal(&self, federation: &mut Federation) -> Result<(), Failure> {
+        match self.kind {
+            Kind::Kill => {
+                for index in &self.nodes {
+                    if let Some(node) = federation.nodes.get_mut(*index) {
+                        node.start()?;
+                        // While it reads its database, or a moment later.
+                        std::thread::sleep(Duration::from_millis(self.seed % 1500));
+                        node.kill();
+                        node.start()?;
+                    }
+                }
+            }
+            Kind::Pause => self.each(federation, |node| node.signal("CONT")),
+            Kind::Partition => federation.links.heal(),
+            Kind::Clock => {
+                for node in self.victims(federation) {
+                    node.set_clock(0)?;
+                }
+            }
+            Kind::DiskFull => {
+                for node in self.victims(federation) {
+                    node.free_disk()?;
+                }
+            }
+            Kind::Corrupt => {
+                for index in &self.nodes {
+                    restart_damaged(federation, *index)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn each(&self, federation: &mut Federation, act: impl Fn(&mut Node)) {
+        self.victims(federation).for_each(act);
+    }
+
+    fn victims<'a>(&'a self, federation: &'a mut Federation) -> impl Iterator<Item = &'a mut Node> {
+        federation.nodes.iter_mut().filter(|node| self.nodes.contains(&node.index))
+    }
+
+    /// How far a clock jumps, in milliseconds: seconds to an hour, either way.
+    fn jump(&self) -> i64 {
+        let millis = i64::try_from(1000 + self.seed % 3_600_000).unwrap_or(1000);
+        if self.seed.is_multiple_of(2) { millis } else { -millis }
+    }
+}
+
+/// A node that notices the damage ends, and is started with empty databases; its signing record and key stay.
+fn restart_damaged(federation: &mut Federation, index: usize) -> Result<(), Failure> {
+    let folder = data(federation, index);
+    let Some(node) = federation.nodes.get_mut(index) else { return Ok(()) };
+    node.start()?;
+    std::thread::sleep(Duration::from_secs(5));
+    match node.ended() {
+        None => println!("         node {index} runs: the damage was where nothing is read"),
+        Some(end) => {
+            println!("         node {index} noticed the damage ({end}); it begins with empty databases");
+            for part in ["chain", "evm", "pool"] {
+                let path = folder.join(part);
+                if path.exists() {
+                    fs::remove_dir_all(&path).map_err(|error| Failure::file("remove", &path, &error))?;
+                }
+            }
+            node.start()?;
+        }
+    }
+    Ok(())
+}
+
+fn data(federation: &Federation, index: usize) -> PathBuf {
+    federation.folder.join(format!("chain/member-{index}/data"))
+}
+
+/// Flips bytes in the middle of the largest files of a database.
+fn flip(folder: &Path, random: &mut Random) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::file("damage", folder, &error);
+    let mut files: Vec<(u64, PathBuf)> = fs::read_dir(folder)
+        .map_err(failed)?
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.ends_with(".sst") || name.ends_with(".log")
+        })
+        .filter_map(|entry| Some((entry.metadata().ok()?.len(), entry.path())))
+        .filter(|(length, _)| *length > 64)
+        .collect();
+    files.sort_unstable();
+    for (length, path) in files.into_iter().rev().take(3) {
+        let mut file = fs::OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        for _ in 0..8 {
+            let place = random.below(length);
+            let mut byte = [0];
+            file.seek(SeekFrom::Start(place)).map_err(failed)?;
+            file.read_exact(&mut byte).map_err(failed)?;
+            file.seek(SeekFrom::Start(place)).map_err(failed)?;
+            file.write_all(&[byte[0] ^ 0xff]).map_err(failed)?;
+        }
+        file.sync_all().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Chance from a seed (splitmix64): the same seed gives the same faults in the same order.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `limit`.
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    pub(super) fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
+        let index = self.below(items.len().try_into().unwrap_or(1));
+        items.get(usize::try_from(index).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_its_faults_again() {
+        let draw = |seed| {
+            let mut random = Random::new(seed);
+            (0..20).map(|_| Fault::draw(Kind::Kill, 4, &mut random).to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn victims_are_different_nodes_of_the_federation() {
+        let mut random = Random::new(3);
+        for kind in Kind::ALL {
+            for _ in 0..50 {
+                let fault = Fault::draw(kind, 4, &mut random);
+                let mut nodes = fault.nodes.clone();
+                nodes.dedup();
+                assert_eq!(nodes, fault.nodes);
+                assert!(!nodes.is_empty() && nodes.iter().all(|node| *node < 4));
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! `cargo xtask chaos`: faults against real processes, judged from outside.
+//!
+//! Exit codes: 0 nothing found, 3 a promise was broken, 4 no progress after a fault had been healed, 5 a fault that was
+//! asked for never happened, 6 the run itself could not be carried out.
+
+mod faults;
+mod ledger;
+mod report;
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::failure::Failure;
+use crate::federation::{Federation, Plan, build, line};
+use crate::testnet::number;
+use faults::{Fault, Kind, Random};
+use ledger::Ledger;
+use report::{Report, write};
+
+const VIOLATION: u8 = 3;
+const NO_PROGRESS: u8 = 4;
+const VACUOUS: u8 = 5;
+const INFRASTRUCTURE: u8 = 6;
+
+/// How long the federation may take to be level and moving again after a fault.
+const RECOVERY: Duration = Duration::from_secs(90);
+
+/// Quiet time between two faults.
+const QUIET: Duration = Duration::from_secs(4);
+
+/// How often the nodes are watched.
+const WATCH: Duration = Duration::from_millis(250);
+
+struct Arguments {
+    seed: u64,
+    minutes: u64,
+    kinds: Vec<Kind>,
+    report: PathBuf,
+    plan: Plan,
+    keep: bool,
+}
+
+pub(crate) fn chaos(args: &[String]) -> Result<(), Failure> {
+    let arguments = parse(args)?;
+    let program = build(arguments.plan.release)?;
+    let broken = |failure: Failure| failure.with_code(INFRASTRUCTURE);
+    fs::create_dir_all(&arguments.plan.folder)
+        .map_err(|error| broken(Failure::file("make", &arguments.plan.folder, &error)))?;
+    let mut federation = Federation::start(&program, &arguments.plan).map_err(broken)?;
+    println!("seed {}; folder {}", arguments.seed, arguments.plan.folder.display());
+    let mut run = Run {
+        random: Random::new(arguments.seed),
+        ledger: Ledger::default(),
+        report: Report::new(arguments.seed, arguments.plan.nodes, &arguments.kinds),
+        began: Instant::now(),
+    };
+    let outcome = run.carry_out(&mut federation, &arguments);
+    if let Err(failure) = &outcome {
+        run.report.failure = Some(failure.to_string());
+    }
+    let ends = federation.stop();
+    run.report.finish(&run.ledger, run.began.elapsed(), &ends);
+    write(&run.report, &arguments.report).map_err(broken)?;
+    println!("{}", run.report.markdown());
+    println!("report in {}", arguments.report.display());
+    let verdict = outcome.and_then(|()| verdict(&run, &arguments));
+    if verdict.is_ok() && !arguments.keep {
+        fs::remove_dir_all(&arguments.plan.folder)
+            .map_err(|error| broken(Failure::file("remove", &arguments.plan.folder, &error)))?;
+    }
+    verdict
+}
+
+fn verdict(run: &Run, arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(first) = run.ledger.violations.first() {
+        return Err(Failure::work(format!("{} promises were broken", run.ledger.violations.len()))
+            .because(first)
+            .with_code(VIOLATION));
+    }
+    let never: Vec<&str> =
+        arguments.kinds.iter().filter(|kind| run.report.count(**kind) == 0).map(|kind| kind.name()).collect();
+    if !never.is_empty() {
+        return Err(Failure::work(format!("these faults never happened: {}", never.join(", "))).with_code(VACUOUS));
+    }
+    Ok(())
+}
+
+struct Run {
+    random: Random,
+    ledger: Ledger,
+    report: Report,
+    began: Instant,
+}
+
+impl Run {
+    fn carry_out(&mut self, federation: &mut Federation, arguments: &Arguments) -> Result<(), Failure> {
+        let stuck = |failure: Failure| failure.with_code(NO_PROGRESS);
+        federation
+            .until("a first safe block on every node", RECOVERY, |statuses| {
+                statuses.iter().all(|status| status.as_ref().is_some_and(|status| status.safe > 0))
+            })
+            .map_err(stuck)?;
+        let deadline = self.began + Duration::from_secs(arguments.minutes.saturating_mul(60));
+        // Each kind once first, in the order given; then by chance.
+        let mut first = arguments.kinds.iter().copied();
+        loop {
+            self.watch(federation, QUIET);
+            let kind = match first.next() {
+                Some(kind) => kind,
+                None if Instant::now() >= deadline => break,
+                None => *self.random.pick(&arguments.kinds).unwrap_or(&Kind::Kill),
+            };
+            let fault = Fault::draw(kind, federation.nodes.len(), &mut self.random);
+            println!("{:>5} s  {fault}", self.began.elapsed().as_secs());
+            fault.inflict(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
+            self.watch(federation, fault.duration);
+            fault.heal(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
+            let took = self.recover(federation).map_err(stuck)?;
+            println!(
+                "{:>5} s  level and moving again after {:.1} s",
+                self.began.elapsed().as_secs(),
+                took.as_secs_f64()
+            );
+            self.report.add(&fault, took);
+            self.ledger.audit(federation);
+        }
+        // Finality must have moved, or the miner's work was lost.
+        federation
+            .until("a finalized block on every node", RECOVERY, |statuses| {
+                statuses.iter().all(|status| status.as_ref().is_some_and(|status| status.finalized > 0))
+            })
+            .map_err(stuck)?;
+        self.ledger.observe(&federation.statuses());
+        self.ledger.audit(federation);
+        println!("{:>5} s  {}", self.began.elapsed().as_secs(), line(&federation.statuses()));
+        Ok(())
+    }
+
+    fn watch(&mut self, federation: &Federation, duration: Duration) {
+        let until = Instant::now() + duration;
+        while Instant::now() < until {
+            self.ledger.observe(&federation.statuses());
+            thread::sleep(WATCH);
+        }
+    }
+
+    /// Until every node answers, is level with the others, and the chain has moved on.
+    fn recover(&mut self, federation: &Federation) -> Result<Duration, Failure> {
+        let statuses = federation.statuses();
+        self.ledger.observe(&statuses);
+        let before = statuses.iter().flatten().map(|status| status.head).max().unwrap_or(0);
+        let ledger = &mut self.ledger;
+        let began = Instant::now();
+        loop {
+            let statuses = federation.statuses();
+            ledger.observe(&statuses);
+            let heads: Vec<u64> = statuses.iter().flatten().map(|status| status.head).collect();
+            let level = heads.len() == federation.nodes.len()
+                && statuses.iter().flatten().all(|status| status.synced)
+                && heads.iter().max().zip(heads.iter().min()).is_some_and(|(most, least)| most - least <= 1);
+            if level && heads.iter().all(|head| *head > before) {
+                return Ok(began.elapsed());
+            }
+            if began.elapsed() > RECOVERY {
+                return Err(
+                    Failure::work(format!("no recovery within {} s", RECOVERY.as_secs())).because(line(&statuses))
+                );
+            }
+            thread::sleep(WATCH);
+        }
+    }
+}
+
+fn parse(args: &[String]) -> Result<Arguments, Failure> {
+    let mut arguments = Arguments {
+        seed: 1,
+        minutes: 2,
+        kinds: vec![Kind::Kill, Kind::Pause, Kind::Partition],
+        report: crate::run::target().join("chaos"),
+        plan: Plan {
+            nodes: 4,
+            slot_seconds: 2,
+            folder: env::temp_dir().join(format!("alys-chaos-{}", std::process::id())),
+            release: true,
+            proxied: true,
+            mining: Some(3),
+            clocks: false,
+            small_disks: false,
+        },
+        keep: false,
+    };
+    let mut args = args.iter();
+    while let Some(argument) = args.next() {
+        let mut value = || args.next().ok_or_else(|| Failure::usage(format!("{argument} needs a value")));
+        match argument.as_str() {
+            "--seed" => arguments.seed = number(value()?, 0..=u64::MAX)?,
+            "--nodes" => arguments.plan.nodes = number(value()?, 4..=16)?.try_into().unwrap_or(4),
+            "--minutes" => arguments.minutes = number(value()?, 1..=100_000)?,
+            "--slot-seconds" => arguments.plan.slot_seconds = number(value()?, 1..=60)?,
+            "--faults" => arguments.kinds = kinds(value()?)?,
+            "--report" => arguments.report = PathBuf::from(value()?),
+            "--debug" => arguments.plan.release = false,
+            "--keep" => arguments.keep = true,
+            other => return Err(Failure::usage(format!("unexpected argument '{other}'"))),
+        }
+    }
+    arguments.plan.clocks = arguments.kinds.contains(&Kind::Clock);
+    arguments.plan.small_disks = arguments.kinds.contains(&Kind::DiskFull);
+    Ok(arguments)
+}
+
+fn kinds(text: &str) -> Result<Vec<Kind>, Failure> {
+    let known = || Kind::ALL.map(Kind::name).join(", ");
+    text.split(',')
+        .map(|name| {
+            Kind::ALL
+                .into_iter()
+                .find(|kind| kind.name() == name)
+                .ok_or_else(|| Failure::usage(format!("no fault '{name}'; there are: {}", known())))
+        })
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! One `alys-node` process.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::clock::Clock;
+use super::disk::SmallDisk;
+use super::rpc::{Status, status};
+use crate::failure::Failure;
+
+/// How long a status may take.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// A member's process, which can be ended and started again.
+pub(crate) struct Node {
+    pub(crate) index: usize,
+    program: PathBuf,
+    arguments: Vec<String>,
+    pub(crate) rpc: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+    pub(crate) log: PathBuf,
+    process: Option<Child>,
+    pub(super) clock: Option<Clock>,
+    pub(super) disk: Option<SmallDisk>,
+}
+
+impl Node {
+    pub(super) fn new(
+        index: usize,
+        program: PathBuf,
+        arguments: Vec<String>,
+        rpc: SocketAddr,
+        metrics: SocketAddr,
+        log: PathBuf,
+    ) -> Self {
+        Self { index, program, arguments, rpc, metrics, log, process: None, clock: None, disk: None }
+    }
+
+    /// Starts the process; its log is appended to.
+    pub(crate) fn start(&mut self) -> Result<(), Failure> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        let log = log.map_err(|error| Failure::file("write", &self.log, &error))?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        if let Some(clock) = &self.clock {
+            clock.apply(&mut command);
+        }
+        let process = command
+            .spawn()
+            .map_err(|error| Failure::work(format!("cannot start node {}", self.index)).because(error))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Sets its wall clock so many milliseconds ahead.
+    pub(crate) fn set_clock(&self, millis: i64) -> Result<(), Failure> {
+        self.clock.as_ref().map_or(Ok(()), |clock| clock.set(millis))
+    }
+
+    /// Fills its disk.
+    pub(crate) fn fill_disk(&self) -> Result<(), Failure> {
+        self.disk.as_ref().map_or(Ok(()), SmallDisk::fill)
+    }
+
+    /// Frees its disk, and starts it again if it has ended.
+    pub(crate) fn free_disk(&mut self) -> Result<(), Failure> {
+        self.disk.as_ref().map_or(Ok(()), SmallDisk::free)?;
+        match self.ended() {
+            Some(end) => {
+                println!("         node {} had ended ({end})", self.index);
+                self.start()
+            }
+            None => {
+                println!("         node {} went on without room", self.index);
+                Ok(())
+            }
+        }
+    }
+
+    /// Its exit, if it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        let ended = self.process.as_mut()?.try_wait().ok()??;
+        self.process = None;
+        Some(ended.to_string())
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended already.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        if let Some(process) = &self.process {
+            signal(process.id(), name);
+        }
+    }
+
+    /// Waits for the end, then kills. Gives the exit.
+    pub(super) fn end_within(&mut self, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        while self.process.is_some() && Instant::now() < deadline {
+            if let Some(end) = self.ended() {
+                return Some(end);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let late = self.process.is_some();
+        self.kill();
+        late.then(|| format!("did not end within {} s and was killed", patience.as_secs()))
+    }
+
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.process.as_ref()?;
+        status(self.rpc, ANSWER)
+    }
+
+    pub(super) fn until_answers(&self, patience: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + patience;
+        while self.status().is_none() {
+            if Instant::now() > deadline {
+                let log = self.log.display();
+                return Err(Failure::work(format!("node {} does not answer; its log is {log}", self.index)));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+/// Sends a signal by name to one process.
+pub(crate) fn signal(process: u32, name: &str) {
+    // The process may have ended; `kill` says so and nothing is lost.
+    let _ = Command::new("kill")
+        .args([format!("-{name}"), process.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// What a node wrote about its blocks.
+#[derive(Default)]
+pub(crate) struct Log {
+    /// Milliseconds from the start of a block's slot to its certificate, by block.
+    pub(crate) notarized: Vec<u64>,
+    /// Lines of level WARN and ERROR.
+    pub(crate) alarms: Vec<String>,
+}
+
+impl Log {
+    /// Reads a log of JSON lines; other lines are passed over.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
+        let mut log = Self::default();
+        for line in BufReader::new(file).lines().map_while(Result::ok) {
+            let Ok(entry) = serde_json::from_str::<Value>(&line) else { continue };
+            if matches!(entry["level"].as_str(), Some("WARN" | "ERROR")) {
+                log.alarms.push(line.clone());
+            }
+            let fields = &entry["fields"];
+            if fields["message"] == "notarized" {
+                log.notarized.extend(fields["millis"].as_u64());
+            }
+        }
+        Ok(log)
+    }
+}
