@@ -6,9 +6,7 @@ use alys_node::clock::wall_now;
 use alys_node::config::Config;
 use alys_node::sync::SyncState;
 use alys_node::{Node, NodeBuilder, Validator};
-use alys_p2p::{
-    Blocks, Event, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Response, Status,
-};
+use alys_p2p::{Blocks, Event, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Response, Status};
 use alys_primitives::{
     Address, BlockBody, BlockHeader, ExecutionPayload, Height, Members, Root, SignatureBytes, SignedBlock, Slot,
     VariableList,

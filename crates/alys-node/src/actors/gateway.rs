@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::gateway::{
     AlysRpc, Gateway, GatewayError, MiningRpc, Ops, Readiness, alys_module, mining_module, serve_ops,
 };
+use crate::sync::SyncState;
 use alys_actor::{Actor, Context, Message, NodeSnapshot, Overflow, Phase};
 use alys_evm::rpc::{EthRpc, eth_module};
 use jsonrpsee::core::RegisterMethodError;
@@ -124,6 +125,9 @@ impl GatewayActor {
             missing.push("chain state".to_owned());
         }
         drop(view);
+        if self.ports.alys.network.as_ref().is_some_and(|network| network.sync.borrow().state != SyncState::Synced) {
+            missing.push("level with peers".to_owned());
+        }
         self.readiness.send_if_modified(|current| {
             let next = Readiness { missing };
             let changed = *current != next;

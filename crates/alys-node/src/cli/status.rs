@@ -64,7 +64,8 @@ fn describe(status: &Value, actors: &Value) -> String {
         plain(&federation["quorum"]),
         status["memberIndex"].as_u64().map_or_else(|| "an observer".to_owned(), |index| format!("member {index}")),
     ));
-    text.push_str(&format!("peers      {}\n", plain(&status["peers"])));
+    let sync = status["sync"]["state"].as_str().map(|state| format!(", {state}")).unwrap_or_default();
+    text.push_str(&format!("peers      {}{sync}\n", plain(&status["peers"])));
     list_actors(actors, &mut text);
     text
 }

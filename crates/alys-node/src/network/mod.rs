@@ -16,11 +16,11 @@ pub use status::follow as follow_network;
 use crate::actors::chain::ChainMessage;
 use crate::clock::wall_now;
 use alys_actor::{Actor, Addr, AskError, Context, Reply};
-use alys_chain::{AuxPowError, ChainView, Message as ChainGossip};
+use alys_chain::{AuxPowError, ChainView, Message as ChainGossip, PeerTag};
 use alys_evm::pool::{InvalidTransaction, PoolError, PoolHandle, PooledTransaction};
 use alys_p2p::{
-    Event, GossipId, GossipMessage, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, NetworkView, Request,
-    RequestError, RequestId, Response, StartError, Verdict,
+    Event, GossipId, GossipMessage, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, NetworkView, PeerId,
+    Request, RequestError, RequestId, Response, StartError, Verdict,
 };
 use alys_primitives::{AuxPowRecord, ChainSpec, TreeHash as _};
 use alys_store::Reader;
@@ -109,10 +109,11 @@ impl NetworkActor {
                 return;
             }
             GossipMessage::Evidence(evidence) => ChainGossip::Evidence(Arc::unwrap_or_clone(evidence)),
-            GossipMessage::FederationChange(change) => ChainGossip::FederationChange(Arc::unwrap_or_clone(change)),
+            GossipMessage::Federation(change) => ChainGossip::FederationChange(Arc::unwrap_or_clone(change)),
         };
-        let message = Box::new(message);
-        let asked = self.ports.chain.ask_within(VERDICT_DEADLINE, |reply| ChainMessage::Gossip { message, reply });
+        let (message, peer) = (Box::new(message), tag(&id.from()));
+        let asked =
+            self.ports.chain.ask_within(VERDICT_DEADLINE, |reply| ChainMessage::Gossip { message, peer, reply });
         self.judged += 1;
         ctx.spawn("judge-gossip", async move {
             NetworkMessage::Judged { id, verdict: asked.await.unwrap_or(Verdict::Ignore) }
@@ -172,7 +173,7 @@ impl NetworkActor {
 
     fn ask(
         &self,
-        peer: alys_p2p::PeerId,
+        peer: PeerId,
         request: Request,
         reply: Reply<Result<Response, RequestError>>,
         ctx: &mut Context<NetworkMessage>,
@@ -225,7 +226,7 @@ impl Actor for NetworkActor {
                     ChainGossip::Notarization(certificate) => GossipMessage::Notarization(certificate),
                     ChainGossip::AuxPow(record) => GossipMessage::AuxPow(Arc::new(record)),
                     ChainGossip::Evidence(evidence) => GossipMessage::Evidence(Arc::new(evidence)),
-                    ChainGossip::FederationChange(change) => GossipMessage::FederationChange(Arc::new(change)),
+                    ChainGossip::FederationChange(change) => GossipMessage::Federation(Arc::new(change)),
                 });
             }
             NetworkMessage::Transaction(transaction) => {
@@ -252,6 +253,13 @@ impl Actor for NetworkActor {
     async fn stopped(&mut self, _: &mut Context<NetworkMessage>) {
         self.ports.peers.send_replace(NetworkView::default());
     }
+}
+
+/// A peer's name in the chain core: the last bytes of its id, which are those of its key.
+pub(crate) fn tag(peer: &PeerId) -> PeerTag {
+    let bytes = peer.to_bytes();
+    let last = bytes.last_chunk::<8>().copied().unwrap_or_default();
+    PeerTag(u64::from_be_bytes(last))
 }
 
 /// What a refused transaction says of whoever passed it on.

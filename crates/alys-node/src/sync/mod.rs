@@ -205,6 +205,7 @@ impl SyncActor {
         let certificate = certificate.map(Box::new);
         let asked = self.ports.chain.ask_within(IMPORT_DEADLINE, |reply| ChainMessage::ImportRange {
             blocks,
+            peer: crate::network::tag(&peer),
             certificate,
             reply,
         });

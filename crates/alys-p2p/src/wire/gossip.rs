@@ -23,8 +23,8 @@ pub enum Topic {
     Transaction,
     /// Proofs of a broken promise.
     Evidence,
-    /// Changes of the federation that wait for an author.
-    FederationChange,
+    /// Changes of the federation.
+    Federation,
 }
 
 impl Topic {
@@ -36,7 +36,7 @@ impl Topic {
         Self::AuxPow,
         Self::Transaction,
         Self::Evidence,
-        Self::FederationChange,
+        Self::Federation,
     ];
 
     /// Its name, as in metrics.
@@ -48,7 +48,7 @@ impl Topic {
             Self::AuxPow => "auxpow",
             Self::Transaction => "transaction",
             Self::Evidence => "evidence",
-            Self::FederationChange => "federation_change",
+            Self::Federation => "federation",
         }
     }
 
@@ -65,7 +65,7 @@ impl Topic {
             Self::Approval | Self::Notarization => 512,
             Self::AuxPow => 96 * 1024,
             Self::Transaction => MAX_TRANSACTION_BYTES,
-            Self::Evidence | Self::FederationChange => 64 * 1024,
+            Self::Evidence | Self::Federation => 64 * 1024,
         }
     }
 }
@@ -109,7 +109,7 @@ pub enum GossipMessage {
     /// Proofs of a broken promise.
     Evidence(Arc<Evidence>),
     /// A change of the federation.
-    FederationChange(Arc<FederationChange>),
+    Federation(Arc<FederationChange>),
 }
 
 impl GossipMessage {
@@ -122,7 +122,7 @@ impl GossipMessage {
             Self::AuxPow(_) => Topic::AuxPow,
             Self::Transaction(_) => Topic::Transaction,
             Self::Evidence(_) => Topic::Evidence,
-            Self::FederationChange(_) => Topic::FederationChange,
+            Self::Federation(_) => Topic::Federation,
         }
     }
 
@@ -135,7 +135,7 @@ impl GossipMessage {
             Self::AuxPow(record) => record.as_ssz_bytes(),
             Self::Transaction(bytes) => bytes.clone(),
             Self::Evidence(evidence) => evidence.as_ssz_bytes(),
-            Self::FederationChange(change) => change.as_ssz_bytes(),
+            Self::Federation(change) => change.as_ssz_bytes(),
         }
     }
 
@@ -157,8 +157,8 @@ impl GossipMessage {
             Topic::Transaction if bytes.is_empty() => Err(ssz(DecodeError::ZeroLengthItem)),
             Topic::Transaction => Ok(Self::Transaction(bytes.to_vec())),
             Topic::Evidence => Evidence::from_ssz_bytes(bytes).map(Arc::new).map(Self::Evidence).map_err(ssz),
-            Topic::FederationChange => {
-                FederationChange::from_ssz_bytes(bytes).map(Arc::new).map(Self::FederationChange).map_err(ssz)
+            Topic::Federation => {
+                FederationChange::from_ssz_bytes(bytes).map(Arc::new).map(Self::Federation).map_err(ssz)
             }
         }
     }

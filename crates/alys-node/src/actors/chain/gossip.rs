@@ -3,7 +3,7 @@
 use super::{ChainActor, ChainMessage, timed_check};
 use crate::clock::wall_now;
 use alys_actor::{Context, Reply};
-use alys_chain::{Chain, FederationError, Input, Message as Gossip, Verified, Verifier, VerifyError};
+use alys_chain::{Chain, FederationError, Input, Message as Gossip, PeerTag, Verified, Verifier, VerifyError};
 use alys_p2p::Verdict;
 use alys_primitives::{Approval, Evidence, FederationChange, Notarization, Root, SignedBlock, Slot};
 use std::collections::BTreeMap;
@@ -31,7 +31,21 @@ pub enum Heard {
     /// Proofs of equivocation.
     Evidence(Box<Verified<Evidence>>),
     /// A change of the federation.
-    FederationChange(Box<Verified<FederationChange>>),
+    Federation(Box<Verified<FederationChange>>),
+}
+
+/// Why a message of gossip does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum NotHeard {
+    /// A signature, a form, a certificate.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A change of the federation.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+    /// Work does not come this way.
+    #[error("work does not come this way")]
+    Work,
 }
 
 /// Which messages of which members were passed on.
@@ -62,14 +76,18 @@ impl HeardFrom {
 impl ChainActor {
     /// A message of gossip. The verdict is given as soon as its signatures are checked; what the chain makes of it then
     /// is another matter.
-    pub(super) fn hear(&self, message: Gossip, reply: Reply<Verdict>, ctx: &mut Context<ChainMessage>) {
+    pub(super) fn hear(&self, message: Gossip, peer: PeerTag, reply: Reply<Verdict>, ctx: &mut Context<ChainMessage>) {
         let Some(chain) = &self.chain else { return };
         if !self.is_wanted(chain, &message) {
             reply.send(Verdict::Ignore);
             return;
         }
         let verifier = chain.verifier();
-        ctx.spawn_blocking("verify-gossip", move || ChainMessage::Heard { result: verify(&verifier, message), reply });
+        ctx.spawn_blocking("verify-gossip", move || ChainMessage::Heard {
+            result: verify(&verifier, message),
+            peer,
+            reply,
+        });
     }
 
     /// Whether it is worth a look at its signatures.
@@ -85,8 +103,9 @@ impl ChainActor {
                 (data.slot, new && !chain.is_notarized(&data.block_root))
             }
             Gossip::Notarization(certificate) => (certificate.slot, !chain.is_notarized(&certificate.block_root)),
-            Gossip::Evidence(evidence) => return brings_news(evidence, &chain.known_evidence()),
-            Gossip::FederationChange(change) => return change.epoch == chain.view().epoch,
+            // Few come, and the core knows which are new.
+            Gossip::Evidence(_) => return true,
+            Gossip::FederationChange(change) => return change.epoch >= chain.view().epoch,
             // Asked for with `ProcessAuxPow`.
             Gossip::AuxPow(_) => return false,
         };
@@ -98,20 +117,26 @@ impl ChainActor {
     /// A message whose signatures were checked.
     pub(super) async fn heard(
         &mut self,
-        result: Result<Heard, Verdict>,
+        result: Result<Heard, NotHeard>,
+        peer: PeerTag,
         reply: Reply<Verdict>,
         ctx: &mut Context<ChainMessage>,
     ) {
         let heard = match result {
             Ok(heard) => heard,
-            Err(verdict) => return reply.send(verdict),
+            Err(error) => {
+                metrics::counter!("alys_chain_rejected_total", "kind" => "gossip").increment(1);
+                tracing::debug!(%error, "gossip did not verify");
+                reply.send(blame(&error));
+                return;
+            }
         };
         reply.send(Verdict::Accept);
         let input = match heard {
             Heard::Block(block) => {
                 self.heard.note(block.header.slot, true, block.header.author_index, block.root());
                 self.timings.import_began(block.root());
-                Input::Block(*block)
+                Input::PeerBlock { block: *block, peer }
             }
             Heard::Approval(approval) => {
                 self.heard.note(approval.data.slot, false, approval.member_index, approval.data.block_root);
@@ -119,7 +144,7 @@ impl ChainActor {
             }
             Heard::Notarization(certificate) => Input::Notarization(*certificate),
             Heard::Evidence(evidence) => Input::Evidence(*evidence),
-            Heard::FederationChange(change) => Input::FederationChange(*change),
+            Heard::Federation(change) => Input::FederationChange(*change),
         };
         if let Err(error) = self.feed(input, ctx).await {
             tracing::debug!(%error, "gossip not taken");
@@ -127,44 +152,25 @@ impl ChainActor {
     }
 }
 
-/// Whether a proof is among them that this node does not have.
-fn brings_news(evidence: &Evidence, known: &Evidence) -> bool {
-    evidence.proposals.iter().any(|proof| !known.proposals.contains(proof))
-        || evidence.votes.iter().any(|proof| !known.votes.contains(proof))
-}
-
-/// Checks the signatures; on failure, what it says of whoever passed the message on.
-fn verify(verifier: &Verifier, message: Gossip) -> Result<Heard, Verdict> {
-    match message {
-        Gossip::Block(block) => {
-            timed_check(verifier, Arc::unwrap_or_clone(block)).map(Box::new).map(Heard::Block).map_err(blame)
-        }
-        Gossip::Approval(approval) => verifier.approval(approval).map(Box::new).map(Heard::Approval).map_err(blame),
-        Gossip::Notarization(certificate) => {
-            verifier.notarization(certificate).map(Box::new).map(Heard::Notarization).map_err(blame)
-        }
-        Gossip::Evidence(evidence) => verifier.evidence(evidence).map(Box::new).map(Heard::Evidence).map_err(blame),
-        Gossip::FederationChange(change) => {
-            let checked = verifier.federation_change(change);
-            checked.map(Box::new).map(Heard::FederationChange).map_err(|error| {
-                // A change of an epoch that is over, or not begun here, proves nothing against the peer.
-                if matches!(error, FederationError::Epoch { .. }) { Verdict::Ignore } else { refused(&error) }
-            })
-        }
-        // Refused before.
-        Gossip::AuxPow(_) => Err(Verdict::Ignore),
-    }
+fn verify(verifier: &Verifier, message: Gossip) -> Result<Heard, NotHeard> {
+    Ok(match message {
+        Gossip::Block(block) => Heard::Block(Box::new(timed_check(verifier, Arc::unwrap_or_clone(block))?)),
+        Gossip::Approval(approval) => Heard::Approval(Box::new(verifier.approval(approval)?)),
+        Gossip::Notarization(certificate) => Heard::Notarization(Box::new(verifier.notarization(certificate)?)),
+        Gossip::Evidence(evidence) => Heard::Evidence(Box::new(verifier.evidence(evidence)?)),
+        Gossip::FederationChange(change) => Heard::Federation(Box::new(verifier.federation_change(change)?)),
+        Gossip::AuxPow(_) => return Err(NotHeard::Work),
+    })
 }
 
 /// An epoch that this node does not know (yet) says nothing about the message.
-fn blame(error: VerifyError) -> Verdict {
-    if matches!(error, VerifyError::UnknownEpoch { .. }) { Verdict::Ignore } else { refused(&error) }
-}
-
-fn refused(error: &(dyn std::error::Error + 'static)) -> Verdict {
-    metrics::counter!("alys_chain_rejected_total", "kind" => "gossip").increment(1);
-    tracing::debug!(error, "gossip did not verify");
-    Verdict::Reject
+fn blame(error: &NotHeard) -> Verdict {
+    match error {
+        NotHeard::Verify(VerifyError::UnknownEpoch { .. })
+        | NotHeard::Federation(FederationError::Epoch { .. } | FederationError::InFlight)
+        | NotHeard::Work => Verdict::Ignore,
+        NotHeard::Verify(_) | NotHeard::Federation(_) => Verdict::Reject,
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! What the chain actor takes.
 
-use super::gossip::Heard;
+use super::gossip::{Heard, NotHeard};
 use super::range::{RangeReply, VerifiedRange};
 use super::requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
 use alys_actor::{Message, Overflow, Reply};
 use alys_chain::{
     AuxPowError, AuxTemplate, BatchId, BlockRef, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome,
-    FederationError, ImportOutcome, Message as Gossip, SignId, SignRefusal, TemplateError, Unavailable, Verified,
-    VerifyError,
+    FederationError, ImportOutcome, Message as Gossip, PeerTag, SignId, SignRefusal, TemplateError, Unavailable,
+    Verified, VerifyError,
 };
 use alys_p2p::Verdict;
 use alys_primitives::{
@@ -33,15 +33,19 @@ pub enum ChainMessage {
     },
     /// A message of gossip: judged when its signatures are checked, then taken in.
     Gossip {
-        /// A block, an approval or a certificate, bounded and decoded.
+        /// Anything but work, bounded and decoded.
         message: Box<Gossip>,
+        /// Who passed it on.
+        peer: PeerTag,
         /// What the network is to do with it.
         reply: Reply<Verdict>,
     },
     /// A message of gossip that was verified off the actor.
     Heard {
         /// It with its proof, or what is wrong with it.
-        result: Result<Heard, Verdict>,
+        result: Result<Heard, NotHeard>,
+        /// Who passed it on.
+        peer: PeerTag,
         /// What the network is to do with it.
         reply: Reply<Verdict>,
     },
@@ -49,6 +53,8 @@ pub enum ChainMessage {
     ImportRange {
         /// The blocks, bounded and decoded.
         blocks: Vec<SignedBlock>,
+        /// Who gave them.
+        peer: PeerTag,
         /// The last block's certificate; the others' stand in their children.
         certificate: Option<Box<Notarization>>,
         /// What became of the last block.
@@ -58,6 +64,8 @@ pub enum ChainMessage {
     RangeVerified {
         /// The run with its proofs, or the first broken rule.
         result: Result<Box<VerifiedRange>, VerifyError>,
+        /// Who gave it.
+        peer: PeerTag,
         /// Who asked for it.
         reply: RangeReply,
     },

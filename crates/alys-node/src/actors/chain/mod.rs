@@ -9,7 +9,7 @@ mod requests;
 mod signing;
 mod timings;
 
-pub use gossip::Heard;
+pub use gossip::{Heard, NotHeard};
 pub use message::ChainMessage;
 pub use range::{RangeReply, VerifiedRange};
 pub use requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
@@ -289,13 +289,15 @@ impl Actor for ChainActor {
                     });
                 }
             }
-            ChainMessage::Gossip { message, reply } => self.hear(*message, reply, ctx),
-            ChainMessage::Heard { result, reply } => self.heard(result, reply, ctx).await,
-            ChainMessage::ImportRange { blocks, certificate, reply } => {
-                self.import_range(blocks, certificate.map(|certificate| *certificate), reply, ctx);
+            ChainMessage::Gossip { message, peer, reply } => self.hear(*message, peer, reply, ctx),
+            ChainMessage::Heard { result, peer, reply } => self.heard(result, peer, reply, ctx).await,
+            ChainMessage::ImportRange { blocks, peer, certificate, reply } => {
+                self.import_range(blocks, peer, certificate.map(|certificate| *certificate), reply, ctx);
             }
-            ChainMessage::RangeVerified { result: Ok(range), reply } => self.range_verified(*range, reply, ctx).await,
-            ChainMessage::RangeVerified { result: Err(error), reply } => {
+            ChainMessage::RangeVerified { result: Ok(range), peer, reply } => {
+                self.range_verified(*range, peer, reply, ctx).await;
+            }
+            ChainMessage::RangeVerified { result: Err(error), reply, .. } => {
                 metrics::counter!("alys_chain_rejected_total", "kind" => "range").increment(1);
                 tracing::debug!(%error, "run of blocks did not verify");
                 reply.send(Err(error));

@@ -2,7 +2,7 @@
 
 use super::{ChainActor, ChainMessage};
 use alys_actor::{Context, Reply};
-use alys_chain::{ImportOutcome, Input, Verified, Verifier, VerifyError};
+use alys_chain::{ImportOutcome, Input, PeerTag, Verified, Verifier, VerifyError};
 use alys_primitives::{Notarization, SignedBlock};
 
 /// Threads that check one run; the rest of the node goes on beside them.
@@ -22,6 +22,7 @@ impl ChainActor {
     pub(super) fn import_range(
         &self,
         blocks: Vec<SignedBlock>,
+        peer: PeerTag,
         certificate: Option<Notarization>,
         reply: RangeReply,
         ctx: &mut Context<ChainMessage>,
@@ -30,6 +31,7 @@ impl ChainActor {
         let verifier = chain.verifier();
         ctx.spawn_blocking("verify-range", move || ChainMessage::RangeVerified {
             result: verify(&verifier, blocks, certificate).map(Box::new),
+            peer,
             reply,
         });
     }
@@ -37,6 +39,7 @@ impl ChainActor {
     pub(super) async fn range_verified(
         &mut self,
         range: VerifiedRange,
+        peer: PeerTag,
         reply: RangeReply,
         ctx: &mut Context<ChainMessage>,
     ) {
@@ -44,7 +47,7 @@ impl ChainActor {
         // One import at a time: a second one of the same run takes the first one's place, whose asker tries again.
         self.ranges.insert(last, reply);
         for block in range.blocks {
-            if let Err(error) = self.feed(Input::Block(block), ctx).await {
+            if let Err(error) = self.feed(Input::PeerBlock { block, peer }, ctx).await {
                 tracing::debug!(%error, "block of a run not taken");
             }
         }
