@@ -183,6 +183,23 @@ fn the_next_incarnation_gets_what_the_one_before_gave_back_and_what_came_between
     });
 }
 
+/// The first life took a request, armed the inbox with its own waker, and died of it.
+#[test]
+fn the_next_incarnation_is_woken_though_the_one_before_had_armed_the_inbox() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::new(8));
+        assert!(inbox.try_send(request(1)).is_ok());
+        let sender = thread::spawn({
+            let inbox = Arc::clone(&inbox);
+            move || assert!(inbox.try_send(request(2)).is_ok())
+        });
+        assert_eq!(receive(&inbox), 1);
+        inbox.change_receiver();
+        assert_eq!(receive(&inbox), 2);
+        sender.join().unwrap();
+    });
+}
+
 #[test]
 fn of_messages_that_replace_one_another_the_newest_arrives_and_each_has_an_end() {
     for overflow in [Overflow::Coalesce, Overflow::DropOldest] {
