@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::Notify;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{AskError, Exit};
+use crate::flags::{self, Flags};
 use crate::health::{Health, Probe, Recovery};
 use crate::inbox::{Admission, Envelope, Inbox};
 use crate::message::Message;
@@ -19,20 +20,6 @@ use crate::reply::Pending;
 use crate::snapshot::{DeadReason, Phase};
 use crate::supervise::Event;
 use crate::system::Shared;
-
-/// Requests on the control lane. They are levels, not edges, so nothing is lost however often they are raised.
-pub(crate) mod flag {
-    /// Handle what the inbox holds, then end.
-    pub(crate) const DRAIN: u32 = 1;
-    /// End after the message in hand.
-    pub(crate) const HALT: u32 = 1 << 1;
-    /// Handle nothing until resumed.
-    pub(crate) const SUSPEND: u32 = 1 << 2;
-    /// The side lane holds something.
-    pub(crate) const SIDE: u32 = 1 << 3;
-    /// A linked actor failed.
-    pub(crate) const LINK: u32 = 1 << 4;
-}
 
 /// Called with how an incarnation ended, and whether it was the last.
 pub(crate) type OnDown = Box<dyn FnOnce(Exit, bool) + Send>;
@@ -74,7 +61,7 @@ pub(crate) struct Core {
     name: OnceLock<Arc<str>>,
     path: OnceLock<Arc<str>>,
     shared: OnceLock<Weak<Shared>>,
-    flags: AtomicU32,
+    flags: Flags,
     phase: AtomicU8,
     incarnation: AtomicU64,
     restarts: AtomicU64,
@@ -115,7 +102,7 @@ impl Core {
             name: OnceLock::new(),
             path: OnceLock::new(),
             shared: OnceLock::new(),
-            flags: AtomicU32::new(0),
+            flags: Flags::new(),
             phase: AtomicU8::new(Phase::Declared.code()),
             incarnation: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -169,15 +156,15 @@ impl Core {
     }
 
     pub(crate) fn flags(&self) -> u32 {
-        self.flags.load(Ordering::Acquire)
+        self.flags.get()
     }
 
     pub(crate) fn raise(&self, flag: u32) {
-        self.flags.fetch_or(flag, Ordering::AcqRel);
+        self.flags.raise(flag);
     }
 
     pub(crate) fn lower(&self, flag: u32) {
-        self.flags.fetch_and(!flag, Ordering::AcqRel);
+        self.flags.lower(flag);
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -195,7 +182,7 @@ impl Core {
     /// Begins incarnation `n`: those before lose the inbox, and what was asked of them is forgotten.
     pub(crate) fn begin_incarnation(&self, n: u64) {
         self.incarnation.store(n, Ordering::Release);
-        self.lower(flag::HALT | flag::LINK);
+        self.lower(flags::HALT | flags::LINK);
         self.waits_for.store(0, Ordering::SeqCst);
         self.more_waits.store(0, Ordering::SeqCst);
         self.set_idle();
@@ -314,7 +301,7 @@ impl Core {
 
     /// The token of the running incarnation, made when first wanted.
     pub(crate) fn token(&self) -> CancellationToken {
-        let ending = self.flags() & (flag::DRAIN | flag::HALT) != 0;
+        let ending = self.flags() & (flags::DRAIN | flags::HALT) != 0;
         let token = self.rare(|r| r.token.get_or_insert_with(CancellationToken::new).clone());
         if ending {
             token.cancel();
@@ -333,7 +320,7 @@ impl Core {
         self.rare(|r| {
             r.link.get_or_insert(exit);
         });
-        self.raise(flag::LINK);
+        self.raise(flags::LINK);
     }
 
     pub(crate) fn link_failure(&self) -> Option<Exit> {
@@ -496,7 +483,7 @@ impl<M: Message> Cell<M> {
     /// Puts a message on the side lane of that incarnation.
     pub(crate) fn defer(&self, incarnation: u64, make: Box<dyn FnOnce() -> M + Send>) {
         lock(&self.side).push_back((incarnation, make));
-        self.core.raise(flag::SIDE);
+        self.core.raise(flags::SIDE);
         self.inbox.wake_receiver();
     }
 
@@ -510,7 +497,7 @@ impl<M: Message> Cell<M> {
                     drop(stale);
                 }
                 None => {
-                    self.core.lower(flag::SIDE);
+                    self.core.lower(flags::SIDE);
                     return None;
                 }
             }
@@ -574,9 +561,9 @@ impl<M: Message> Node for Cell<M> {
         match how {
             How::Drain => {
                 self.inbox.close();
-                self.core.raise(flag::DRAIN);
+                self.core.raise(flags::DRAIN);
             }
-            How::Halt => self.core.raise(flag::HALT),
+            How::Halt => self.core.raise(flags::HALT),
         }
         self.core.cancel_token();
         self.inbox.wake_receiver();
@@ -584,9 +571,9 @@ impl<M: Message> Node for Cell<M> {
 
     fn suspend(&self, suspended: bool) {
         if suspended {
-            self.core.raise(flag::SUSPEND);
+            self.core.raise(flags::SUSPEND);
         } else {
-            self.core.lower(flag::SUSPEND);
+            self.core.lower(flags::SUSPEND);
         }
         self.inbox.wake_receiver();
     }

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actor::StartCause;
 use crate::addr::{Addr, Correlation};
-use crate::cell::{Cell, Core, Monitor, Node, flag};
+use crate::cell::{Cell, Core, Monitor, Node};
 use crate::current;
 use crate::error::Exit;
+use crate::flags;
 use crate::health::Health;
 use crate::inbox::Envelope;
 use crate::message::Message;
@@ -312,23 +313,23 @@ impl<M: Message> Context<M> {
     }
 
     fn control(&mut self, flags: u32) -> Option<Exit> {
-        if flags & flag::HALT != 0 {
+        if flags & flags::HALT != 0 {
             return Some(Exit::Halted);
         }
-        if flags & flag::LINK != 0 {
-            self.core().lower(flag::LINK);
+        if flags & flags::LINK != 0 {
+            self.core().lower(flags::LINK);
             if let Some(exit) = self.core().link_failure() {
                 return Some(exit);
             }
         }
-        if flags & flag::DRAIN != 0 && !self.draining {
+        if flags & flags::DRAIN != 0 && !self.draining {
             self.draining = true;
             self.timers = None;
             self.streams = None;
             self.core().set_phase(Phase::Draining);
         }
         // A drain ends a suspension: what waits has to be handled before the deadline.
-        let suspend = flags & flag::SUSPEND != 0 && !self.draining;
+        let suspend = flags & flags::SUSPEND != 0 && !self.draining;
         if suspend != self.suspended {
             self.suspended = suspend;
             self.run_of_users = 0;
@@ -348,7 +349,7 @@ impl<M: Message> Context<M> {
     }
 
     fn poll_events(&mut self, cx: &mut std::task::Context<'_>, flags: u32) -> Poll<Next<M>> {
-        if flags & flag::SIDE != 0
+        if flags & flags::SIDE != 0
             && let Some(make) = self.addr.cell.take_deferred(self.incarnation)
         {
             return Poll::Ready(Next::Event(make()));
@@ -377,7 +378,7 @@ impl<M: Message> Context<M> {
     }
 
     const fn has_events(&self, flags: u32) -> bool {
-        flags & flag::SIDE != 0 || self.timers.is_some() || self.work.is_some() || self.streams.is_some()
+        flags & flags::SIDE != 0 || self.timers.is_some() || self.work.is_some() || self.streams.is_some()
     }
 
     fn is_idle(&self) -> bool {

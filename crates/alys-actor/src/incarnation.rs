@@ -13,11 +13,12 @@ use tracing::Instrument as _;
 use crate::actor::{Actor, StartCause};
 use crate::addr::Addr;
 use crate::backoff::Jitter;
-use crate::cell::{Cell, Node, flag};
+use crate::cell::{Cell, Node};
 use crate::child::Settings;
 use crate::context::{Context, Next};
 use crate::current::{self, Scope};
 use crate::error::{AskError, Exit, HandlerFailure, chain_text};
+use crate::flags;
 use crate::inbox::Envelope;
 use crate::message::Message;
 use crate::panics::{caught, describe};
@@ -169,7 +170,7 @@ impl<M: Message, F> Incarnation<M, F> {
         if let Some(request) = request {
             request.fail(match &exit {
                 Exit::Panicked(_) => AskError::Failed(HandlerFailure::Panicked),
-                Exit::Killed if core.flags() & flag::DRAIN != 0 => AskError::Stopped,
+                Exit::Killed if core.flags() & flags::DRAIN != 0 => AskError::Stopped,
                 Exit::Killed => AskError::Restarting,
                 Exit::Normal
                 | Exit::Drained

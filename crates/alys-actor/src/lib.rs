@@ -85,11 +85,14 @@ mod context;
 mod current;
 pub mod durable;
 mod error;
+mod flags;
 mod graph;
 mod health;
 mod inbox;
 mod incarnation;
 mod kinds;
+#[cfg(all(test, feature = "loom"))]
+mod loom_models;
 mod message;
 mod panics;
 mod reply;

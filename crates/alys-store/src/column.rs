@@ -24,9 +24,9 @@ pub enum Column {
     Checkpoints,
     /// Commit number → state root after it. The newest [`LOG_KEPT`](crate::LOG_KEPT) ones.
     Log,
-    /// Actor → its newest checkpoint.
+    /// Actor and number of inputs → checkpoint after them.
     ActorCheckpoints,
-    /// Actor and number → journalled input.
+    /// Actor and number → input.
     ActorJournal,
 }
 

@@ -220,6 +220,25 @@ impl Shared {
         Ok(None)
     }
 
+    /// Visits keys in order, from the first not below `from`, until the visitor breaks; values are not looked at.
+    pub(crate) fn keys(
+        &self,
+        column: Column,
+        from: &[u8],
+        mut visit: impl FnMut(&[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mode = IteratorMode::From(from, Direction::Forward);
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        for record in self.db.iterator_cf_opt(self.family(column), options, mode) {
+            let (key, _) = record?;
+            if visit(&key)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The last record whose key is not above `key`.
     pub(crate) fn last_until(&self, column: Column, key: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         let mode = IteratorMode::From(key, Direction::Reverse);

@@ -23,6 +23,10 @@ impl Reader {
         Self { shared }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// A block of any branch, with the fees that its transactions paid.
     ///
     /// # Errors
