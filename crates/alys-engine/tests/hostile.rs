@@ -137,7 +137,9 @@ async fn lies_and_nonsense_are_never_a_verdict() {
         Reaction::Body(vec![0xff; 64]),
         Reaction::Body("[".repeat(100_000).into_bytes()),
         Reaction::Body(
-            json!({ "jsonrpc": "2.0", "id": 1_u64 << 40, "result": status("VALID", Some(hash)) }).to_string().into_bytes(),
+            json!({ "jsonrpc": "2.0", "id": 1_u64 << 40, "result": status("VALID", Some(hash)) })
+                .to_string()
+                .into_bytes(),
         ),
         Reaction::Body(json!({ "jsonrpc": "2.0", "result": status("VALID", Some(hash)) }).to_string().into_bytes()),
         Reaction::Result(json!({ "status": "SYNCING", "validationError": long })),

@@ -7,6 +7,7 @@ use alloy_evm::spec_by_timestamp_and_block_number;
 use alloy_genesis::ChainConfig;
 use alloy_hardforks::{EthereumChainHardforks, EthereumHardfork, EthereumHardforks, ForkCondition};
 use alloy_primitives::Address;
+use alys_engine::ForkTimes;
 use revm::primitives::hardfork::SpecId;
 
 /// Which rules hold when. Forks before the merge are switched by block number, later ones by time. A chain of our own
@@ -130,6 +131,17 @@ impl Forks {
             deposit_contract: config.deposit_contract_address.unwrap_or_default(),
             blobs,
         })
+    }
+
+    /// When the forks begin by which the Engine API's methods differ.
+    pub fn times(&self) -> ForkTimes {
+        let time = |fork| self.ethereum_fork_activation(fork).as_timestamp();
+        ForkTimes {
+            shanghai: time(EthereumHardfork::Shanghai),
+            cancun: time(EthereumHardfork::Cancun),
+            prague: time(EthereumHardfork::Prague),
+            osaka: time(EthereumHardfork::Osaka),
+        }
     }
 
     /// EIP-155 chain id.

@@ -2,10 +2,14 @@
 
 mod call;
 mod chain;
+mod simulate;
 mod state;
+mod trace;
 mod types;
 
+pub use simulate::{SimulateError, Simulated, SimulatedCall};
 pub use state::{StateAt, StateError};
+pub use trace::{TraceLimits, Traced};
 pub use types::{Account, CallOutcome, CallRequest, CallStatus, MinedReceipt, MinedTransaction, NextBlock, ReadError};
 
 use crate::db::Db;

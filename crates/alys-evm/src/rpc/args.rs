@@ -15,6 +15,11 @@ const SHOWN: usize = 100;
 pub(super) struct Args(Vec<Value>);
 
 impl Args {
+    /// Arguments that are parsed already.
+    pub(super) const fn new(values: Vec<Value>) -> Self {
+        Self(values)
+    }
+
     pub(super) fn parse(params: &Params<'_>) -> Result<Self, RpcError> {
         let text = params.as_str().map(str::trim).unwrap_or_default();
         if text.is_empty() || text == "null" {
