@@ -9,82 +9,17 @@ use alys_engine::{
     ChainIdentity, EndpointConfig, EngineClient, EngineClientConfig, EngineError, ExecutionEngine, ForkchoiceState,
     HistoryFuture, JwtSecret, NewPayload, PayloadHistory, PayloadStatus, RetryPolicy,
 };
-use alys_evm::pool::{JournalEntry, JournalError, PoolConfig, PoolHandle, PoolTask, TransactionJournal};
-use alys_evm::rpc::{
-    EngineApi, EngineServer, EngineServerConfig, EthRpc, NetStatus, RpcConfig, engine_module, eth_module,
-};
-use alys_evm::{EvmReader, ExecutorConfig, ExecutorThread, spawn};
-use common::{CHAIN_ID, GENESIS_TIME, as_new, attributes, genesis, heads, open, wallet};
-use jsonrpsee::server::Methods;
+use common::node::Node;
+use common::{CHAIN_ID, GENESIS_TIME, as_new, attributes, genesis, heads, wallet};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
-const SECRET: JwtSecret = JwtSecret::new([9; 32]);
 const SINK: Address = address!("00000000000000000000000000000000000000aa");
 
-/// Keeps nothing: what these tests lose in a crash they send again.
-struct NoJournal;
-
-impl TransactionJournal for NoJournal {
-    fn append(&mut self, _: &[JournalEntry]) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    fn remove(&mut self, _: &[B256]) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    fn load(&mut self) -> Result<Vec<JournalEntry>, JournalError> {
-        Ok(Vec::new())
-    }
-}
-
-/// An execution client in this process.
-struct Node {
-    server: EngineServer,
-    reader: EvmReader,
-    pool: PoolHandle,
-    thread: ExecutorThread,
-    tasks: tokio::task::JoinSet<()>,
-}
-
-impl Node {
-    async fn start(folder: &Path, port: u16) -> Self {
-        let mut executor = open(folder, ExecutorConfig::default());
-        let reader = executor.reader();
-        let config = PoolConfig::new(CHAIN_ID);
-        let (pool, pool_task) = PoolTask::open(config, Arc::new(reader.clone()), NoJournal).unwrap();
-        executor.set_source(Box::new(pool.clone()));
-        let (engine, thread) = spawn(executor).unwrap();
-        let (_, net) = watch::channel(NetStatus::default());
-        let (eth, filters) = EthRpc::new(reader.clone(), pool.clone(), RpcConfig::new("test/1".to_owned()), net);
-        let mut tasks = tokio::task::JoinSet::new();
-        let follow = reader.subscribe();
-        tasks.spawn(async move { pool_task.run(follow, std::future::pending()).await.unwrap() });
-        tasks.spawn(filters.run(std::future::pending()));
-        let mut methods = Methods::new();
-        methods.merge(engine_module(EngineApi::new(engine, reader.clone())).unwrap()).unwrap();
-        methods.merge(eth_module(eth).unwrap()).unwrap();
-        let listen = ([127, 0, 0, 1], port).into();
-        let config = EngineServerConfig { listen, secret: SECRET, max_connections: 16 };
-        let server = EngineServer::start(config, methods).await.unwrap();
-        Self { server, reader, pool, thread, tasks }
-    }
-
-    fn endpoint(&self) -> EndpointConfig {
-        EndpointConfig { url: format!("http://{}", self.server.address()), secret: SECRET, rpc_url: None }
-    }
-
-    /// Everything stops at once; only the disk stays.
-    async fn kill(mut self) {
-        self.tasks.shutdown().await;
-        self.server.stop().await;
-        let thread = self.thread;
-        tokio::task::spawn_blocking(move || thread.join()).await.unwrap().unwrap();
-    }
+async fn start(folder: &Path, port: u16) -> Node {
+    Node::open(folder, genesis()).listen(port).await
 }
 
 fn config(endpoints: Vec<EndpointConfig>) -> EngineClientConfig {
@@ -117,8 +52,8 @@ async fn extend(client: &EngineClient, parent: B256, time: u64) -> NewPayload {
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_are_built_imported_reorganised_and_finalized_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let node = Node::start(folder.path(), 0).await;
-    let port = node.server.address().port();
+    let node = start(folder.path(), 0).await;
+    let port = node.port();
     let client = client(vec![node.endpoint()]);
     let info = client.info().await.unwrap();
     assert_eq!((info.chain_id, info.head_number, info.client.as_str()), (CHAIN_ID, 0, "test/1"));
@@ -149,7 +84,7 @@ async fn blocks_are_built_imported_reorganised_and_finalized_over_a_restart() {
     node.kill().await;
     let away = client.new_payload(second.clone()).await;
     assert!(matches!(away, Err(EngineError::Unavailable { .. })), "{away:?}");
-    let node = Node::start(folder.path(), port).await;
+    let node = start(folder.path(), port).await;
     assert_eq!(client.info().await.unwrap().head, head);
     assert_eq!(client.new_payload(second).await.unwrap(), PayloadStatus::Valid);
     let third = extend(&client, head, GENESIS_TIME + 8).await;
@@ -182,8 +117,8 @@ impl PayloadHistory for Stored {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_lost_its_state_gets_it_back() {
     let folder = tempfile::tempdir().unwrap();
-    let node = Node::start(folder.path(), 0).await;
-    let port = node.server.address().port();
+    let node = start(folder.path(), 0).await;
+    let port = node.port();
     let first = client(vec![node.endpoint()]);
     let mut head = first.info().await.unwrap().head;
     let mut stored = HashMap::new();
@@ -197,7 +132,7 @@ async fn an_engine_that_lost_its_state_gets_it_back() {
     node.kill().await;
 
     let empty = tempfile::tempdir().unwrap();
-    let node = Node::start(empty.path(), port).await;
+    let node = start(empty.path(), port).await;
     let plain = client(vec![node.endpoint()]);
     let newest = newest.unwrap();
     assert_eq!(plain.new_payload(newest.clone()).await.unwrap(), PayloadStatus::Syncing);
@@ -211,14 +146,14 @@ async fn an_engine_that_lost_its_state_gets_it_back() {
 
     // And the head alone is enough.
     let empty = tempfile::tempdir().unwrap();
-    let node = Node::start(empty.path(), port).await;
+    let node = start(empty.path(), port).await;
     assert_eq!(healing.forkchoice_updated(heads(head), None).await.unwrap().status, PayloadStatus::Valid);
     assert_eq!(node.reader.heads().latest.hash, head);
     node.kill().await;
 
     // A history that does not reach back far enough leaves the engine to sync by itself.
     let empty = tempfile::tempdir().unwrap();
-    let node = Node::start(empty.path(), port).await;
+    let node = start(empty.path(), port).await;
     let short = Stored([(head, newest.clone())].into());
     let client = EngineClient::with_history(config(vec![node.endpoint()]), Arc::new(short)).unwrap();
     assert_eq!(client.forkchoice_updated(heads(head), None).await.unwrap().status, PayloadStatus::Syncing);
@@ -228,7 +163,7 @@ async fn an_engine_that_lost_its_state_gets_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_secret_is_asked_for_and_another_engine_answers() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (first, second) = (Node::start(one.path(), 0).await, Node::start(two.path(), 0).await);
+    let (first, second) = (start(one.path(), 0).await, start(two.path(), 0).await);
     let wrong = EndpointConfig { secret: JwtSecret::new([1; 32]), ..first.endpoint() };
     let refused = client(vec![wrong.clone()]).info().await;
     assert!(matches!(&refused, Err(EngineError::Unavailable { reason }) if reason.contains("401")), "{refused:?}");

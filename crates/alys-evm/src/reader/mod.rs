@@ -1,6 +1,7 @@
 //! Questions about the chain, answered from database snapshots and the published heads.
 
 mod call;
+mod call_logs;
 mod chain;
 mod simulate;
 mod state;

@@ -4,6 +4,7 @@
 //! where that is silent, geth's.
 
 use super::call::{evm_error, outcome};
+use super::call_logs::CallLogs;
 use super::{CallOutcome, CallStatus, EvmReader, ReadError, StateAt};
 use crate::execute::{block_env, next_base_fee, next_excess_blob_gas};
 use crate::trie::{AccountUpdate, StateUpdate, state_diff};
@@ -32,7 +33,6 @@ use alloy_rpc_types_eth::simulate::{MAX_SIMULATE_BLOCKS, SimBlock, SimulatePaylo
 use alloy_rpc_types_eth::state::StateOverride;
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
 use revm::{Database as _, DatabaseCommit as _};
-use revm_inspectors::transfer::{TRANSFER_LOG_EMITTER, TransferInspector};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Seconds between blocks that do not say when they are.
@@ -64,8 +64,10 @@ fn refused(code: i32, message: impl Into<String>) -> SimulateError {
 /// A call of a simulated block.
 #[derive(Clone, Debug)]
 pub struct SimulatedCall {
-    /// What it did. Of a call that failed there are no logs.
+    /// What it did.
     pub outcome: CallOutcome,
+    /// Its logs with their numbers in the block, transfers among them if they were asked for.
+    pub logs: Vec<(u64, Log)>,
     /// Gas before refunds.
     pub max_gas_used: u64,
 }
@@ -206,9 +208,11 @@ impl Simulation<'_> {
         env.cfg_env.disable_nonce_check = !self.payload.validation;
         env.cfg_env.tx_gas_limit_cap = Some(u64::MAX);
         let mut precompiles = PrecompilesMap::from_static(Precompiles::new(PrecompileSpecId::from_spec_id(spec)));
+        let mut moved = Vec::new();
         if let Some(overrides) = planned.state {
-            override_state(&mut self.db, overrides, &mut precompiles)?;
+            moved = override_state(&mut self.db, overrides, &mut precompiles)?;
         }
+        let mut logs = CallLogs::new(self.payload.trace_transfers, moved);
         {
             let mut evm = EthEvmFactory::default().create_evm(&mut self.db, env.clone());
             SystemCaller::new(forks)
@@ -225,14 +229,14 @@ impl Simulation<'_> {
             let mut env = env.clone();
             let free = transaction.max_fee_per_gas() == 0 && transaction.max_priority_fee_per_gas().unwrap_or(0) == 0;
             env.cfg_env.disable_base_fee = !self.payload.validation && free;
-            let (result, max_gas_used) = self.execute(&transaction, env, &mut precompiles)?;
+            let (result, max_gas_used) = self.execute(&transaction, env, &mut precompiles, &mut logs)?;
             gas_used = gas_used.saturating_add(result.gas_used);
             self.gas_left = self.gas_left.saturating_sub(result.gas_used);
             let blobs = transaction.blob_versioned_hashes().map_or(0, <[B256]>::len);
             let blobs = u64::try_from(blobs).unwrap_or(u64::MAX);
             blob_gas_used = blob_gas_used.saturating_add(blobs.saturating_mul(DATA_GAS_PER_BLOB));
             receipts.push(receipt(&transaction, &result, gas_used)?);
-            calls.push(SimulatedCall { outcome: result, max_gas_used });
+            calls.push(SimulatedCall { outcome: result, logs: logs.take(), max_gas_used });
             let (transaction, sender) = transaction.into_parts();
             transactions.push(transaction);
             senders.push(sender);
@@ -376,15 +380,19 @@ impl Simulation<'_> {
         transaction: &Recovered<Tx>,
         env: alloy_evm::EvmEnv,
         precompiles: &mut PrecompilesMap,
+        logs: &mut CallLogs,
     ) -> Result<(CallOutcome, u64), SimulateError> {
-        let mut tx = TxEnv::from_recovered_tx(transaction.inner(), transaction.signer());
-        // A nonce that can't rise: the rules are checked by number, so it only matters where they are.
+        let from = transaction.signer();
+        let nonce = self.db.basic(from).map_err(ReadError::from)?.map_or(0, |account| account.nonce);
+        if self.payload.validation {
+            check_nonce(transaction.nonce(), nonce)?;
+        }
+        let mut tx = TxEnv::from_recovered_tx(transaction.inner(), from);
         if !self.payload.validation && tx.nonce == u64::MAX {
+            // Not compared with anything here, and refused for its size alone.
             tx.nonce = 0;
         }
-        let transfers = TransferInspector::new(false).with_logs(true);
-        let mut evm = EthEvmFactory::default().create_evm_with_inspector(&mut self.db, env, transfers);
-        evm.set_inspector_enabled(self.payload.trace_transfers);
+        let mut evm = EthEvmFactory::default().create_evm_with_inspector(&mut self.db, env, &mut *logs);
         std::mem::swap(evm.components_mut().2, precompiles);
         let gas_limit = transaction.gas_limit();
         let done = evm.transact(tx).map_err(|error| invalid(error, gas_limit))?;
@@ -393,6 +401,13 @@ impl Simulation<'_> {
         let outcome = outcome(done.result);
         evm.db_mut().commit(done.state);
         std::mem::swap(evm.components_mut().2, precompiles);
+        drop(evm);
+        if nonce == u64::MAX
+            && let Some(account) = self.db.cache.accounts.get_mut(&from)
+        {
+            // Where nonces do not matter, the largest one is followed by the first.
+            account.info.nonce = 0;
+        }
         Ok((outcome, max_gas_used))
     }
 
@@ -436,32 +451,49 @@ impl Simulation<'_> {
     }
 }
 
-/// The receipt, without the logs that only tell of transfers.
+/// Nonces are looked at before fees.
+fn check_nonce(found: u64, next: u64) -> Result<(), SimulateError> {
+    if found < next {
+        return Err(refused(-38010, format!("err: nonce too low: next nonce {next}, tx nonce {found}")));
+    }
+    if found > next {
+        return Err(refused(-38011, format!("err: nonce too high: next nonce {next}, tx nonce {found}")));
+    }
+    if found == u64::MAX {
+        return Err(refused(-32603, "err: nonce has max value"));
+    }
+    Ok(())
+}
+
+/// The receipt; transfers that are no logs of contracts are not in it.
 fn receipt(
     transaction: &Tx,
     outcome: &CallOutcome,
     cumulative_gas_used: u64,
 ) -> Result<ReceiptEnvelope, SimulateError> {
     let status = matches!(outcome.status, CallStatus::Success { .. });
-    let logs: Vec<Log> = outcome.logs.iter().filter(|log| log.address != TRANSFER_LOG_EMITTER).cloned().collect();
     let kind =
         alloy_consensus::TxType::try_from(transaction.ty()).map_err(|error| refused(-32603, error.to_string()))?;
-    let receipt = Receipt { status: status.into(), cumulative_gas_used, logs };
+    let receipt = Receipt { status: status.into(), cumulative_gas_used, logs: outcome.logs.clone() };
     Ok(ReceiptEnvelope::from_typed(kind, receipt.with_bloom()))
 }
 
-/// Applies state overrides; precompiles that are overridden or moved away are none any more.
+/// Applies state overrides; precompiles that are overridden or moved away are none any more. Gives their addresses.
 fn override_state(
     db: &mut Database<'_>,
     overrides: &StateOverride,
     precompiles: &mut PrecompilesMap,
-) -> Result<(), SimulateError> {
+) -> Result<Vec<Address>, SimulateError> {
     // In order, so that the same request always gives the same answer.
     let addresses: BTreeSet<Address> = overrides.keys().copied().collect();
     let mut moves = BTreeMap::new();
+    let mut gone = Vec::new();
     for address in addresses {
         let Some(account) = overrides.get(&address) else { continue };
         let is_precompile = precompiles.get(&address).is_some();
+        if is_precompile {
+            gone.push(address);
+        }
         if let Some(to) = account.move_precompile_to {
             if !is_precompile {
                 return Err(refused(-32000, format!("account {address} is not a precompile")));
@@ -491,7 +523,8 @@ fn override_state(
         error @ (StateOverrideError::InvalidBytecode(_) | StateOverrideError::BothStateAndStateDiff(_)) => {
             refused(-32000, error.to_string())
         }
-    })
+    })?;
+    Ok(gone)
 }
 
 /// A transaction that can't be executed, by execution-apis' numbers.

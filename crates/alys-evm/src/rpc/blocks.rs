@@ -6,7 +6,7 @@ use super::error::RpcError;
 use crate::{FullBlock, Tx};
 use alloy_consensus::transaction::{Recovered, SignerRecoverable as _, TransactionInfo};
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{B256, Sealed, U64, U256};
+use alloy_primitives::{Sealed, U64, U256};
 use alloy_rlp::Encodable as _;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Transaction};
 use serde_json::Value;
@@ -27,7 +27,7 @@ fn by_number(args: &Args) -> Result<BlockId, RpcError> {
 
 /// The block argument of a method that takes a hash.
 fn by_hash(args: &Args) -> Result<BlockId, RpcError> {
-    args.required::<B256>(0, "blockHash").map(BlockId::hash)
+    args.hash(0, "blockHash").map(BlockId::hash)
 }
 
 async fn block(rpc: &EthRpc, block: BlockId, full: bool) -> Result<Option<RpcBlock>, RpcError> {

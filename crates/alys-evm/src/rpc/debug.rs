@@ -26,7 +26,7 @@ fn options(args: &Args) -> Result<GethDebugTracingOptions, RpcError> {
 
 pub(super) async fn trace_transaction(rpc: Arc<EthRpc>, args: Args) -> Result<GethTrace, RpcError> {
     let args = args.at_most(2)?;
-    let (hash, options): (B256, _) = (args.required(0, "hash")?, options(&args)?);
+    let (hash, options) = (args.hash(0, "hash")?, options(&args)?);
     rpc.compute(move |rpc| {
         let missing = || RpcError::Failed("transaction not found".to_owned());
         let mined = rpc.reader.transaction(hash)?.ok_or_else(missing)?;
@@ -55,7 +55,7 @@ pub(super) async fn trace_block_by_number(rpc: Arc<EthRpc>, args: Args) -> Resul
 
 pub(super) async fn trace_block_by_hash(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<BlockTrace>, RpcError> {
     let args = args.at_most(2)?;
-    let hash: B256 = args.required(0, "blockHash")?;
+    let hash = args.hash(0, "blockHash")?;
     trace_block(&rpc, BlockId::hash(hash), &args).await
 }
 

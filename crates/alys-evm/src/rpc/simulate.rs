@@ -30,10 +30,9 @@ fn describe(simulated: Simulated, full: bool) -> Result<SimulatedBlock<RpcBlock>
     let Simulated { block, senders, calls } = simulated;
     let place = BlockRef { hash: block.hash(), number: block.header.number, timestamp: block.header.timestamp };
     let mut results = Vec::with_capacity(calls.len());
-    let mut log_index = 0_u64;
     for ((index, call), transaction) in (0_u64..).zip(calls).zip(&block.body.transactions) {
         let place = Place { block: place, transaction_hash: *transaction.tx_hash(), index };
-        results.push(result(call, &place, &mut log_index));
+        results.push(result(call, &place));
     }
     let mut senders = senders.into_iter();
     let inner = describe_with(block, full, |transaction| {
@@ -43,19 +42,15 @@ fn describe(simulated: Simulated, full: bool) -> Result<SimulatedBlock<RpcBlock>
     Ok(SimulatedBlock { inner, calls: results })
 }
 
-fn result(call: SimulatedCall, place: &Place, log_index: &mut u64) -> SimCallResult {
-    let SimulatedCall { outcome, max_gas_used } = call;
-    let mut logs: Vec<Log> = Vec::with_capacity(outcome.logs.len());
-    for log in outcome.logs {
-        logs.push(place.describe_log(log, *log_index, false));
-        *log_index = log_index.saturating_add(1);
-    }
+fn result(call: SimulatedCall, place: &Place) -> SimCallResult {
+    let SimulatedCall { outcome, logs, max_gas_used } = call;
+    let logs: Vec<Log> = logs.into_iter().map(|(index, log)| place.describe_log(log, index, false)).collect();
     let (status, return_data, error) = match outcome.status {
         CallStatus::Success { output, .. } => (true, output, None),
         CallStatus::Revert { output } => {
             let message = RpcError::Reverted(output.clone()).to_string();
             let code = SimulateError::EXECUTION_REVERTED_CODE;
-            (false, output.clone(), Some(SimulateError { code, message, data: Some(output) }))
+            (false, Default::default(), Some(SimulateError { code, message, data: Some(output) }))
         }
         halt @ CallStatus::Halt { .. } => {
             let message = failure(halt).to_string();
