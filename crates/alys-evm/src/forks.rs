@@ -97,21 +97,24 @@ impl Forks {
             later = (name, block);
             activations.push((fork, ForkCondition::Block(block)));
         }
-        let times = [
+        let mut times = [
             (Fork::Shanghai, "shanghaiTime", config.shanghai_time),
             (Fork::Cancun, "cancunTime", config.cancun_time),
             (Fork::Prague, "pragueTime", config.prague_time),
             (Fork::Osaka, "osakaTime", config.osaka_time),
         ];
-        for (first, second) in times.iter().zip(times.iter().skip(1)) {
-            let in_order = match (first.2, second.2) {
-                (_, None) => true,
-                (None, Some(_)) => false,
-                (Some(first), Some(second)) => first <= second,
-            };
-            if !in_order {
-                return Err(ForkError::OutOfOrder { earlier: first.1, later: second.1 });
+        let mut later: Option<(&'static str, u64)> = None;
+        for (_, name, time) in times.iter_mut().rev() {
+            if time.is_none() {
+                *time = later.map(|(_, time)| time);
             }
+            match (*time, later) {
+                (Some(time), Some((later, later_time))) if time > later_time => {
+                    return Err(ForkError::OutOfOrder { earlier: name, later });
+                }
+                _ => {}
+            }
+            later = time.map(|time| (*name, time));
         }
         activations
             .extend(times.into_iter().filter_map(|(fork, _, time)| Some((fork, ForkCondition::Timestamp(time?)))));
