@@ -7,6 +7,7 @@ use alloy_evm::spec_by_timestamp_and_block_number;
 use alloy_genesis::ChainConfig;
 use alloy_hardforks::{EthereumChainHardforks, EthereumHardfork, EthereumHardforks, ForkCondition};
 use alloy_primitives::Address;
+use alys_engine::ForkTimes;
 use revm::primitives::hardfork::SpecId;
 
 /// Which rules hold when. Forks before the merge are switched by block number, later ones by time. A chain of our own
@@ -96,21 +97,24 @@ impl Forks {
             later = (name, block);
             activations.push((fork, ForkCondition::Block(block)));
         }
-        let times = [
+        let mut times = [
             (Fork::Shanghai, "shanghaiTime", config.shanghai_time),
             (Fork::Cancun, "cancunTime", config.cancun_time),
             (Fork::Prague, "pragueTime", config.prague_time),
             (Fork::Osaka, "osakaTime", config.osaka_time),
         ];
-        for (first, second) in times.iter().zip(times.iter().skip(1)) {
-            let in_order = match (first.2, second.2) {
-                (_, None) => true,
-                (None, Some(_)) => false,
-                (Some(first), Some(second)) => first <= second,
-            };
-            if !in_order {
-                return Err(ForkError::OutOfOrder { earlier: first.1, later: second.1 });
+        let mut later: Option<(&'static str, u64)> = None;
+        for (_, name, time) in times.iter_mut().rev() {
+            if time.is_none() {
+                *time = later.map(|(_, time)| time);
             }
+            match (*time, later) {
+                (Some(time), Some((later, later_time))) if time > later_time => {
+                    return Err(ForkError::OutOfOrder { earlier: name, later });
+                }
+                _ => {}
+            }
+            later = time.map(|time| (*name, time));
         }
         activations
             .extend(times.into_iter().filter_map(|(fork, _, time)| Some((fork, ForkCondition::Timestamp(time?)))));
@@ -130,6 +134,17 @@ impl Forks {
             deposit_contract: config.deposit_contract_address.unwrap_or_default(),
             blobs,
         })
+    }
+
+    /// When the forks begin by which the Engine API's methods differ.
+    pub fn times(&self) -> ForkTimes {
+        let time = |fork| self.ethereum_fork_activation(fork).as_timestamp();
+        ForkTimes {
+            shanghai: time(EthereumHardfork::Shanghai),
+            cancun: time(EthereumHardfork::Cancun),
+            prague: time(EthereumHardfork::Prague),
+            osaka: time(EthereumHardfork::Osaka),
+        }
     }
 
     /// EIP-155 chain id.

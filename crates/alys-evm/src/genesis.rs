@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 /// The largest genesis file that is read.
 pub const MAX_GENESIS_BYTES: usize = 16 << 20;
 
+/// What an account of a genesis file has.
+const ACCOUNT_FIELDS: [&str; 5] = ["nonce", "balance", "code", "storage", "secretKey"];
+
 /// Where the bridge contract stands.
 pub const BRIDGE_ADDRESS: Address = address!("bBbBBBBbbBBBbbbBbbBbbbbBBbBbbbbBbBbbBBbB");
 
@@ -64,7 +67,15 @@ pub fn parse_genesis(json: &[u8]) -> Result<Genesis, GenesisError> {
     if json.len() > MAX_GENESIS_BYTES {
         return Err(GenesisError::TooLarge { bytes: json.len(), limit: MAX_GENESIS_BYTES });
     }
-    let genesis: Genesis = serde_json::from_slice(json)?;
+    let mut document: serde_json::Value = serde_json::from_slice(json)?;
+    // Accounts often carry comments, and contracts no balance.
+    for account in document.get_mut("alloc").and_then(|alloc| alloc.as_object_mut()).into_iter().flatten() {
+        if let Some(fields) = account.1.as_object_mut() {
+            fields.retain(|field, _| ACCOUNT_FIELDS.contains(&field.as_str()));
+            fields.entry("balance").or_insert_with(|| "0x0".into());
+        }
+    }
+    let genesis: Genesis = serde_json::from_value(document)?;
     Forks::new(&genesis.config)?;
     genesis_header(&genesis)?;
     Ok(genesis)

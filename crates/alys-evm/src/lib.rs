@@ -15,10 +15,12 @@
 //! Absent on purpose: consensus (who may build when), networking, blobs (transactions that carry them are invalid where
 //! the schedule allows none, and never taken from the pool).
 
+mod chain_file;
 mod db;
 mod engine;
 mod execute;
 mod executor;
+pub mod fixtures;
 mod forks;
 mod genesis;
 mod heads;
@@ -28,6 +30,7 @@ pub mod rpc;
 mod source;
 mod trie;
 
+pub use chain_file::{ChainFile, ChainFileError};
 pub use db::{DbConfig, DbError};
 pub use engine::{EmbeddedEngine, EngineRequest, ExecutorThread, Reply, spawn};
 pub use execute::{BlockError, BuildError};
@@ -40,7 +43,7 @@ pub use genesis::{
 pub use heads::{BlockRef, ChainEvent, Heads};
 pub use reader::{
     Account, CallOutcome, CallRequest, CallStatus, EvmReader, MinedReceipt, MinedTransaction, NextBlock, ReadError,
-    StateAt, StateError,
+    SimulateError, Simulated, SimulatedCall, StateAt, StateError, TraceLimits, Traced,
 };
 pub use source::{BestTransactions, BuildTarget, NoTransactions, Rejection, TransactionSource};
 

@@ -1,6 +1,6 @@
 //! Reading the state tables: at the head, at an older block, and at a block that is not canonical.
 
-use super::{Cf, Db, DbError, StateDiff, Table, history_key, history_prefix};
+use super::{Cf, Db, DbError, MAX_KEY, StateDiff, Table, history_key, history_prefix};
 use rocksdb::{Direction, IteratorMode, ReadOptions, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,6 +167,47 @@ impl StateRead for HistoricalState<'_> {
             return Ok(value);
         }
         Ok(self.snapshot.get_cf(self.db.cf(Cf::State(table))?, key)?)
+    }
+}
+
+impl StateScan for HistoricalState<'_> {
+    /// The keys of the head and those that the history remembers, as far as they had a value then.
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, DbError> {
+        let mut found = BTreeSet::new();
+        let from = IteratorMode::From(prefix, Direction::Forward);
+        for entry in self.snapshot.iterator_cf(self.db.cf(Cf::State(table))?, from) {
+            let (key, _) = entry?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            found.insert(key.into_vec());
+        }
+        if self.at_head {
+            return Ok(found.into_iter().collect());
+        }
+        // History keys begin with the length of the key, so that each length is a range of its own.
+        for length in prefix.len()..=MAX_KEY {
+            let mut start = history_prefix(table, prefix);
+            if let (Some(at), Ok(length)) = (start.get_mut(1), u8::try_from(length)) {
+                *at = length;
+            }
+            let from = IteratorMode::From(&start, Direction::Forward);
+            for entry in self.snapshot.iterator_cf(self.db.cf(Cf::History)?, from) {
+                let (entry, _) = entry?;
+                if !entry.starts_with(&start) {
+                    break;
+                }
+                let key = entry.get(2..length.saturating_add(2));
+                found.extend(key.map(<[u8]>::to_vec));
+            }
+        }
+        let mut keys = Vec::with_capacity(found.len());
+        for key in found {
+            if self.get(table, &key)?.is_some() {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
     }
 }
 

@@ -30,12 +30,15 @@ impl PooledTransaction {
     /// The bytes are too many or no transaction, the type is not accepted, the signature is not good, or the
     /// transaction is for another chain.
     pub fn decode(raw: Bytes, chain_id: u64) -> Result<Self, InvalidTransaction> {
+        // With their blobs these are always too long, which would be no help to whoever sent one.
+        if raw.first() == Some(&BLOB_TYPE) {
+            return Err(InvalidTransaction::Blob);
+        }
         if raw.len() > MAX_TRANSACTION_BYTES {
             return Err(InvalidTransaction::Oversized { size: raw.len(), limit: MAX_TRANSACTION_BYTES });
         }
         match raw.first().copied() {
             None => return Err(InvalidTransaction::Undecodable { reason: "no bytes".to_owned() }),
-            Some(BLOB_TYPE) => return Err(InvalidTransaction::Blob),
             Some(kind) if (LAST_KNOWN_TYPE + 1..FIRST_LEGACY_BYTE).contains(&kind) => {
                 return Err(InvalidTransaction::UnsupportedType { kind });
             }

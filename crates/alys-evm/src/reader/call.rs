@@ -1,6 +1,6 @@
 //! Accounts, storage, proofs and calls at a block.
 
-use super::{Account, CallOutcome, CallRequest, CallStatus, EvmReader, ReadError, StateAt};
+use super::{Account, CallOutcome, CallRequest, CallStatus, EvmReader, ReadError, StateAt, StateError};
 use crate::BlockRef;
 use crate::db::{Cf, DbError, HistoricalState, decode_hash};
 use crate::execute::{block_env, read_slot};
@@ -9,8 +9,9 @@ use alloy_consensus::constants::{EMPTY_ROOT_HASH, KECCAK_EMPTY};
 use alloy_eips::BlockId;
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_evm::overrides::{StateOverrideError, apply_block_overrides, apply_state_overrides};
+use alloy_evm::revm::context::TxEnv;
 use alloy_evm::revm::context::result::{EVMError, ExecutionResult, HaltReason, Output, ResultAndState};
-use alloy_evm::revm::database::{CacheDB, State, WrapDatabaseRef};
+use alloy_evm::revm::database::CacheDB;
 use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_evm::rpc::TryIntoTxEnv;
 use alloy_evm::{Evm, EvmEnv, EvmFactory, eth::EthEvmFactory};
@@ -171,14 +172,28 @@ fn is_precompile(spec: SpecId, address: &Address) -> bool {
 
 type Touched = BTreeMap<Address, BTreeSet<U256>>;
 
-fn execute(state: &StateAt<'_>, mut env: EvmEnv, request: CallRequest) -> Result<(CallOutcome, Touched), ReadError> {
+fn execute(state: &StateAt<'_>, env: EvmEnv, request: CallRequest) -> Result<(CallOutcome, Touched), ReadError> {
+    let mut db = CacheDB::new(state);
+    let (env, tx) = prepare(&mut db, env, request)?;
+    let mut evm = EthEvmFactory::default().create_evm(db, env);
+    let ResultAndState { result, state: touched } = evm.transact(tx).map_err(evm_error)?;
+    let touched =
+        touched.into_iter().map(|(address, account)| (address, account.storage.into_keys().collect())).collect();
+    Ok((outcome(result), touched))
+}
+
+/// Applies a request's overrides and gives the environment and transaction to execute.
+pub(super) fn prepare(
+    db: &mut CacheDB<&StateAt<'_>>,
+    mut env: EvmEnv,
+    request: CallRequest,
+) -> Result<(EvmEnv, TxEnv), ReadError> {
     let CallRequest { mut transaction, state_overrides, block_overrides, gas_cap } = request;
-    let mut db = State::builder().with_database(WrapDatabaseRef(CacheDB::new(state))).build();
     if let Some(overrides) = block_overrides {
-        apply_block_overrides(*overrides, &mut db, &mut env.block_env);
+        apply_block_overrides(*overrides, db, &mut env.block_env);
     }
     if let Some(overrides) = state_overrides {
-        apply_state_overrides(overrides, &mut db).map_err(|error| match error {
+        apply_state_overrides(overrides, db).map_err(|error| match error {
             StateOverrideError::Database(error) => ReadError::from(error),
             error @ (StateOverrideError::InvalidBytecode(_) | StateOverrideError::BothStateAndStateDiff(_)) => {
                 ReadError::InvalidOverride(error.to_string())
@@ -194,19 +209,17 @@ fn execute(state: &StateAt<'_>, mut env: EvmEnv, request: CallRequest) -> Result
     let gas = transaction.gas.unwrap_or(env.block_env.gas_limit).min(gas_cap);
     transaction.gas = Some(gas);
     let tx = transaction.try_into_tx_env(&env).map_err(|error| ReadError::InvalidCall(error.to_string()))?;
-    let mut evm = EthEvmFactory::default().create_evm(db, env);
-    let ResultAndState { result, state: touched } = match evm.transact(tx) {
-        Ok(result) => result,
-        Err(EVMError::Database(error)) => return Err(error.into()),
-        Err(
-            error @ (EVMError::Transaction(_) | EVMError::Header(_) | EVMError::Custom(_) | EVMError::CustomAny(_)),
-        ) => {
-            return Err(ReadError::InvalidCall(error.to_string()));
+    Ok((env, tx))
+}
+
+/// Why the EVM did not execute.
+pub(super) fn evm_error(error: EVMError<StateError>) -> ReadError {
+    match error {
+        EVMError::Database(error) => error.into(),
+        error @ (EVMError::Transaction(_) | EVMError::Header(_) | EVMError::Custom(_) | EVMError::CustomAny(_)) => {
+            ReadError::InvalidCall(error.to_string())
         }
-    };
-    let touched =
-        touched.into_iter().map(|(address, account)| (address, account.storage.into_keys().collect())).collect();
-    Ok((outcome(result), touched))
+    }
 }
 
 /// What readers are told of a result.

@@ -1,11 +1,16 @@
 //! Questions about the chain, answered from database snapshots and the published heads.
 
 mod call;
+mod call_logs;
 mod chain;
+mod simulate;
 mod state;
+mod trace;
 mod types;
 
+pub use simulate::{SimulateError, Simulated, SimulatedCall};
 pub use state::{StateAt, StateError};
+pub use trace::{TraceLimits, Traced};
 pub use types::{Account, CallOutcome, CallRequest, CallStatus, MinedReceipt, MinedTransaction, NextBlock, ReadError};
 
 use crate::db::Db;

@@ -2,7 +2,7 @@
 
 use super::error::RpcError;
 use alloy_eips::BlockId;
-use alloy_primitives::U64;
+use alloy_primitives::{Address, B256, U64};
 use jsonrpsee::types::Params;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,11 @@ const SHOWN: usize = 100;
 pub(super) struct Args(Vec<Value>);
 
 impl Args {
+    /// Arguments that are parsed already.
+    pub(super) const fn new(values: Vec<Value>) -> Self {
+        Self(values)
+    }
+
     pub(super) fn parse(params: &Params<'_>) -> Result<Self, RpcError> {
         let text = params.as_str().map(str::trim).unwrap_or_default();
         if text.is_empty() || text == "null" {
@@ -47,6 +52,28 @@ impl Args {
     pub(super) fn required<T: DeserializeOwned>(&self, index: usize, name: &str) -> Result<T, RpcError> {
         self.optional(index, name)?
             .ok_or_else(|| RpcError::Params(format!("missing value for required argument {index} ({name})")))
+    }
+
+    /// A hash, which must begin with `0x`.
+    pub(super) fn hash(&self, index: usize, name: &str) -> Result<B256, RpcError> {
+        self.prefixed(index, name)?;
+        self.required(index, name)
+    }
+
+    /// An address, which must begin with `0x`.
+    pub(super) fn address(&self, index: usize, name: &str) -> Result<Address, RpcError> {
+        self.prefixed(index, name)?;
+        self.required(index, name)
+    }
+
+    fn prefixed(&self, index: usize, name: &str) -> Result<(), RpcError> {
+        match self.0.get(index).and_then(Value::as_str) {
+            Some(text) if !text.starts_with("0x") && !text.starts_with("0X") => Err(RpcError::Params(format!(
+                "invalid argument {index} ({name}): hex string without 0x prefix; got {}",
+                shown(text)
+            ))),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A block by number, tag, hash or object (EIP-1898); `latest` if it is missing.

@@ -4,9 +4,9 @@ use super::EthRpc;
 use super::args::Args;
 use super::error::RpcError;
 use crate::{FullBlock, Tx};
-use alloy_consensus::transaction::{SignerRecoverable as _, TransactionInfo};
+use alloy_consensus::transaction::{Recovered, SignerRecoverable as _, TransactionInfo};
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{B256, Sealed, U64, U256};
+use alloy_primitives::{Sealed, U64, U256};
 use alloy_rlp::Encodable as _;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Transaction};
 use serde_json::Value;
@@ -27,7 +27,7 @@ fn by_number(args: &Args) -> Result<BlockId, RpcError> {
 
 /// The block argument of a method that takes a hash.
 fn by_hash(args: &Args) -> Result<BlockId, RpcError> {
-    args.required::<B256>(0, "blockHash").map(BlockId::hash)
+    args.hash(0, "blockHash").map(BlockId::hash)
 }
 
 async fn block(rpc: &EthRpc, block: BlockId, full: bool) -> Result<Option<RpcBlock>, RpcError> {
@@ -94,6 +94,15 @@ pub(super) async fn uncle_by_hash(_: Arc<EthRpc>, args: Args) -> Result<Option<V
 
 /// A block as JSON-RPC shows it, with transactions or only their hashes.
 pub(super) fn describe(block: Sealed<FullBlock>, full: bool) -> Result<RpcBlock, RpcError> {
+    describe_with(block, full, recover)
+}
+
+/// [`describe`] for blocks whose senders are known in another way.
+pub(super) fn describe_with(
+    block: Sealed<FullBlock>,
+    full: bool,
+    mut sender: impl FnMut(Tx) -> Result<Recovered<Tx>, RpcError>,
+) -> Result<RpcBlock, RpcError> {
     let (block, hash) = block.into_parts();
     let size = U256::from(block.length());
     let FullBlock { header, body } = block;
@@ -108,7 +117,7 @@ pub(super) fn describe(block: Sealed<FullBlock>, full: bool) -> Result<RpcBlock,
                 base_fee: header.base_fee_per_gas,
                 block_timestamp: Some(header.timestamp),
             };
-            described.push(describe_transaction(transaction, info)?);
+            described.push(Transaction::from_transaction(sender(transaction)?, info));
         }
         BlockTransactions::Full(described)
     } else {
@@ -118,10 +127,13 @@ pub(super) fn describe(block: Sealed<FullBlock>, full: bool) -> Result<RpcBlock,
     Ok(Block { header, uncles: Vec::new(), transactions, withdrawals: body.withdrawals })
 }
 
+fn recover(transaction: Tx) -> Result<Recovered<Tx>, RpcError> {
+    transaction
+        .try_into_recovered_unchecked()
+        .map_err(|_| RpcError::Internal("a transaction's signature is damaged".to_owned()))
+}
+
 /// A transaction as JSON-RPC shows it.
 pub(super) fn describe_transaction(transaction: Tx, info: TransactionInfo) -> Result<RpcTransaction, RpcError> {
-    let transaction = transaction
-        .try_into_recovered_unchecked()
-        .map_err(|_| RpcError::Internal("a transaction's signature is damaged".to_owned()))?;
-    Ok(Transaction::from_transaction(transaction, info))
+    Ok(Transaction::from_transaction(recover(transaction)?, info))
 }

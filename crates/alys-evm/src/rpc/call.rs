@@ -34,7 +34,8 @@ impl Call {
     /// Transaction, block, state overrides, block overrides.
     fn parse(rpc: &EthRpc, args: &Args) -> Result<Self, RpcError> {
         let transaction: TransactionRequest = args.required(0, "transaction")?;
-        if transaction.max_fee_per_blob_gas.is_some() || transaction.blob_versioned_hashes.is_some() {
+        let blobs = transaction.max_fee_per_blob_gas.is_some() || transaction.blob_versioned_hashes.is_some();
+        if blobs && !allows_blobs(rpc) {
             return Err(RpcError::Params("blob transactions are invalid on this chain".to_owned()));
         }
         Ok(Self {
@@ -53,6 +54,12 @@ impl Call {
         request.transaction.gas = Some(gas);
         request
     }
+}
+
+/// Whether the newest block's rules allow blobs.
+fn allows_blobs(rpc: &EthRpc) -> bool {
+    let params = rpc.reader.forks().blob_params_at(rpc.reader.heads().latest.timestamp);
+    params.is_some_and(|params| params.max_blob_count > 0)
 }
 
 pub(super) async fn call(rpc: Arc<EthRpc>, args: Args) -> Result<Bytes, RpcError> {
@@ -178,7 +185,7 @@ fn is_transfer(rpc: &EthRpc, call: &Call) -> Result<bool, RpcError> {
     Ok(plain && rpc.reader.code(call.block, to)?.is_empty())
 }
 
-fn failure(status: CallStatus) -> RpcError {
+pub(super) fn failure(status: CallStatus) -> RpcError {
     match status {
         CallStatus::Revert { output } => RpcError::Reverted(output),
         CallStatus::Halt { out_of_gas: true, .. } => RpcError::Failed("out of gas".to_owned()),

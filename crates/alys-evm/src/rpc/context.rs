@@ -2,8 +2,8 @@
 
 use super::error::RpcError;
 use super::filters::{FilterHandle, FilterTask};
-use crate::EvmReader;
 use crate::pool::PoolHandle;
+use crate::{EvmReader, TraceLimits};
 use alloy_primitives::B256;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -35,6 +35,8 @@ pub struct RpcConfig {
     pub default_tip: u128,
     /// The highest priority fee that is suggested, in wei.
     pub max_tip: u128,
+    /// What one trace may cost.
+    pub trace: TraceLimits,
 }
 
 impl RpcConfig {
@@ -53,6 +55,7 @@ impl RpcConfig {
             filter_lifetime: 300,
             default_tip: 1_000_000,
             max_tip: 500_000_000_000,
+            trace: TraceLimits::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Errors as Ethereum nodes word and number them.
 
-use crate::ReadError;
 use crate::pool::PoolError;
+use crate::{ReadError, SimulateError};
 use alloy_primitives::{Bytes, U256};
 use jsonrpsee::types::ErrorObjectOwned;
 
@@ -35,6 +35,14 @@ pub(super) enum RpcError {
     /// More was asked for than is given.
     #[error("{0}")]
     Limit(String),
+    /// Refused with a number of its own.
+    #[error("{message}")]
+    Numbered {
+        /// JSON-RPC's error code.
+        code: i32,
+        /// What is wrong.
+        message: String,
+    },
     /// The node's own failure.
     #[error("internal error: {0}")]
     Internal(String),
@@ -48,6 +56,7 @@ impl From<RpcError> for ErrorObjectOwned {
             RpcError::Failed(_) => Self::owned(SERVER, message, None::<()>),
             RpcError::Reverted(data) => Self::owned(REVERTED, message, Some(data)),
             RpcError::Limit(_) => Self::owned(LIMIT, message, None::<()>),
+            RpcError::Numbered { code, .. } => Self::owned(code, message, None::<()>),
             RpcError::Internal(_) => {
                 tracing::error!(error = message, "JSON-RPC call failed");
                 Self::owned(INTERNAL, message, None::<()>)
@@ -65,6 +74,15 @@ impl From<ReadError> for RpcError {
             ReadError::InvalidCall(text) => Self::Failed(known_words(text)),
             error @ ReadError::InvalidOverride(_) => Self::Params(error.to_string()),
             error @ (ReadError::Database(_) | ReadError::Trie(_)) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<SimulateError> for RpcError {
+    fn from(error: SimulateError) -> Self {
+        match error {
+            SimulateError::Refused { code, message } => Self::Numbered { code, message },
+            SimulateError::Read(error) => error.into(),
         }
     }
 }

@@ -41,6 +41,12 @@ pub(super) async fn blob_base_fee(rpc: Arc<EthRpc>, args: Args) -> Result<U256, 
     rpc.read(|rpc| Ok(U256::from(next_block(rpc)?.blob_base_fee.unwrap_or_default()))).await
 }
 
+/// The base fee of the next block.
+pub(super) async fn base_fee(rpc: Arc<EthRpc>, args: Args) -> Result<U256, RpcError> {
+    args.at_most(0)?;
+    rpc.read(|rpc| Ok(U256::from(next_block(rpc)?.base_fee))).await
+}
+
 fn next_block(rpc: &EthRpc) -> Result<crate::NextBlock, RpcError> {
     let head = rpc.reader.heads().latest;
     Ok(rpc.reader.next_block(BlockId::hash(head.hash), head.timestamp.saturating_add(1))?)

@@ -56,7 +56,9 @@ pub(super) fn search(rpc: &EthRpc, filter: &Filter) -> Result<Vec<Log>, RpcError
             if from > to {
                 return Err(RpcError::Params(format!("invalid block range params: fromBlock {from}, toBlock {to}")));
             }
-            let to = to.min(head);
+            if to > head {
+                return Err(RpcError::Params("block range extends beyond current head block".to_owned()));
+            }
             let blocks = to.saturating_sub(from).saturating_add(1);
             if from <= to && blocks > rpc.config.max_log_blocks {
                 let limit = rpc.config.max_log_blocks;

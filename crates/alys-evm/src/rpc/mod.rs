@@ -14,17 +14,23 @@
 mod args;
 mod blocks;
 mod call;
+mod config;
 mod context;
+mod debug;
+mod engine;
 mod error;
 mod fees;
 mod filters;
 mod logs;
 mod node;
+mod simulate;
 mod state;
 mod subscribe;
 mod transactions;
 
 pub use context::{EthRpc, NetStatus, RpcConfig, Syncing};
+pub(crate) use engine::{CheckedPayload, parse_new_payload};
+pub use engine::{EngineApi, EngineServer, EngineServerConfig, EngineServerError, engine_module};
 pub use filters::FilterTask;
 pub use subscribe::HexIds;
 
@@ -68,10 +74,14 @@ pub fn eth_module(rpc: EthRpc) -> Result<RpcModule<EthRpc>, RegisterMethodError>
         "eth_getTransactionCount" => state::transaction_count,
         "eth_getCode" => state::code,
         "eth_getStorageAt" => state::storage_at,
+        "eth_getStorageValues" => state::storage_values,
         "eth_getProof" => state::proof,
         "eth_call" => call::call,
         "eth_estimateGas" => call::estimate_gas,
         "eth_createAccessList" => call::create_access_list,
+        "eth_simulateV1" => simulate::simulate,
+        "eth_config" => config::config,
+        "eth_baseFee" => fees::base_fee,
         "eth_gasPrice" => fees::gas_price,
         "eth_maxPriorityFeePerGas" => fees::max_priority_fee,
         "eth_blobBaseFee" => fees::blob_base_fee,
@@ -108,6 +118,16 @@ pub fn eth_module(rpc: EthRpc) -> Result<RpcModule<EthRpc>, RegisterMethodError>
         "eth_getFilterChanges" => filters::changes,
         "eth_getFilterLogs" => filters::filter_logs,
         "eth_uninstallFilter" => filters::uninstall,
+    }
+    methods! { module:
+        "debug_traceTransaction" => debug::trace_transaction,
+        "debug_traceCall" => debug::trace_call,
+        "debug_traceBlockByNumber" => debug::trace_block_by_number,
+        "debug_traceBlockByHash" => debug::trace_block_by_hash,
+        "debug_getRawBlock" => debug::raw_block,
+        "debug_getRawHeader" => debug::raw_header,
+        "debug_getRawReceipts" => debug::raw_receipts,
+        "debug_getRawTransaction" => debug::raw_transaction,
     }
     module.register_subscription(
         "eth_subscribe",

@@ -68,18 +68,18 @@ pub(super) async fn pool_status(rpc: Arc<EthRpc>, args: Args) -> Result<Value, R
     Ok(json!({ "pending": U64::from(status.pending), "queued": U64::from(status.queued) }))
 }
 
-/// Transactions of the pool by sender and nonce.
+/// Transactions of the pool by sender (with EIP-55's checksum) and nonce.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Content<T> {
-    pending: BTreeMap<Address, BTreeMap<u64, T>>,
-    queued: BTreeMap<Address, BTreeMap<u64, T>>,
+    pending: BTreeMap<String, BTreeMap<u64, T>>,
+    queued: BTreeMap<String, BTreeMap<u64, T>>,
 }
 
 fn content<T>(rpc: &EthRpc, show: fn(&PooledTransaction) -> T) -> Content<T> {
     let view = rpc.pool.view();
     let part = |entries: fn(&SenderView) -> &[Entry]| {
         let senders = view.senders().iter().filter(|(_, sender)| !entries(sender).is_empty());
-        senders.map(|(address, sender)| (*address, by_nonce(entries(sender), show))).collect()
+        senders.map(|(address, sender)| (address.to_checksum(None), by_nonce(entries(sender), show))).collect()
     };
     Content { pending: part(|sender| &sender.pending), queued: part(|sender| &sender.queued) }
 }
@@ -99,7 +99,7 @@ pub(super) async fn pool_inspect(rpc: Arc<EthRpc>, args: Args) -> Result<Content
 }
 
 pub(super) async fn pool_content_from(rpc: Arc<EthRpc>, args: Args) -> Result<Value, RpcError> {
-    let address: Address = args.at_most(1)?.required(0, "address")?;
+    let address = args.at_most(1)?.address(0, "address")?;
     let view = rpc.pool.view();
     let sender = view.senders().get(&address);
     let part = |entries: Option<&[Entry]>| by_nonce(entries.unwrap_or_default(), describe_pending);

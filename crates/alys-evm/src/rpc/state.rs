@@ -7,6 +7,7 @@ use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::EIP1186AccountProofResponse;
 use alloy_serde::JsonStorageKey;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) async fn balance(rpc: Arc<EthRpc>, args: Args) -> Result<U256, RpcError> {
@@ -60,6 +61,32 @@ pub(super) async fn proof(rpc: Arc<EthRpc>, args: Args) -> Result<EIP1186Account
             answer.key = key;
         }
         Ok(proof)
+    })
+    .await
+}
+
+/// Slots of several accounts at once.
+pub(super) async fn storage_values(rpc: Arc<EthRpc>, args: Args) -> Result<BTreeMap<Address, Vec<B256>>, RpcError> {
+    let args = args.at_most(2)?;
+    let (wanted, block): (BTreeMap<Address, Vec<JsonStorageKey>>, _) = (args.required(0, "slots")?, args.block(1)?);
+    let (count, limit) = (wanted.values().map(Vec::len).sum::<usize>(), rpc.config.max_proof_slots);
+    if count == 0 {
+        return Err(RpcError::Params("empty request".to_owned()));
+    }
+    if count > limit {
+        return Err(RpcError::Params(format!("too many slots: {count}, at most {limit}")));
+    }
+    rpc.read(move |rpc| {
+        let mut answer = BTreeMap::new();
+        for (address, slots) in wanted {
+            let mut values = Vec::with_capacity(slots.len());
+            for slot in slots {
+                let slot = U256::from_be_bytes(slot.as_b256().0);
+                values.push(B256::from(rpc.reader.storage(block, address, slot)?));
+            }
+            answer.insert(address, values);
+        }
+        Ok(answer)
     })
     .await
 }

@@ -30,7 +30,7 @@ pub(super) async fn no_keys(_: Arc<EthRpc>, _: Args) -> Result<Value, RpcError> 
 }
 
 pub(super) async fn by_hash(rpc: Arc<EthRpc>, args: Args) -> Result<Option<RpcTransaction>, RpcError> {
-    let hash: B256 = args.at_most(1)?.required(0, "hash")?;
+    let hash = args.at_most(1)?.hash(0, "hash")?;
     if let Some(mined) = rpc.read(move |rpc| Ok(rpc.reader.transaction(hash)?)).await? {
         return Ok(Some(describe_mined(mined)));
     }
@@ -44,7 +44,7 @@ pub(super) async fn by_hash(rpc: Arc<EthRpc>, args: Args) -> Result<Option<RpcTr
 }
 
 pub(super) async fn raw_by_hash(rpc: Arc<EthRpc>, args: Args) -> Result<Option<Bytes>, RpcError> {
-    let hash: B256 = args.at_most(1)?.required(0, "hash")?;
+    let hash = args.at_most(1)?.hash(0, "hash")?;
     if let Some((pooled, _)) = rpc.pool.get(hash).await? {
         return Ok(Some(pooled.raw().clone()));
     }
@@ -80,12 +80,12 @@ pub(super) async fn by_number_and_index(rpc: Arc<EthRpc>, args: Args) -> Result<
 
 pub(super) async fn by_hash_and_index(rpc: Arc<EthRpc>, args: Args) -> Result<Option<RpcTransaction>, RpcError> {
     let args = args.at_most(2)?;
-    let hash: B256 = args.required(0, "blockHash")?;
+    let hash = args.hash(0, "blockHash")?;
     in_block(&rpc, BlockId::hash(hash), args.number(1, "index")?).await
 }
 
 pub(super) async fn receipt(rpc: Arc<EthRpc>, args: Args) -> Result<Option<RpcReceipt>, RpcError> {
-    let hash: B256 = args.at_most(1)?.required(0, "hash")?;
+    let hash = args.at_most(1)?.hash(0, "hash")?;
     rpc.read(move |rpc| {
         let Some(mined) = rpc.reader.receipt(hash)? else { return Ok(None) };
         let place = Place { block: mined.transaction.block, transaction_hash: hash, index: mined.transaction.index };
