@@ -45,7 +45,7 @@ usage: cargo xtask <command>
                             run one fuzz target or all of them, 30 seconds each unless told otherwise
   sim [options]             simulate federations with faults; `sim --help` lists the options, and
                             `sim replay`, `sim minimise`, `sim planted`
-  bench [group]             run the benchmarks
+  bench [group [rows]]      run the benchmarks; `bench actors tell` measures the rows with that in their names
   docs [--open]             build the API documentation
   dist                      build the release archive under target/dist
   setup                     only the set-up

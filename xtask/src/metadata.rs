@@ -33,6 +33,7 @@ pub(crate) struct Dependency {
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) kind: String,
+    pub(crate) required_features: Vec<String>,
 }
 
 impl Metadata {
@@ -86,6 +87,11 @@ impl Package {
                 .map(|target| Target {
                     name: text_of(target, "name"),
                     kind: list(Some(target), "kind").first().and_then(Value::as_str).unwrap_or_default().to_owned(),
+                    required_features: list(Some(target), "required-features")
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .map(str::to_owned)
+                        .collect(),
                 })
                 .collect(),
         }

@@ -60,10 +60,10 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
     }
 
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
-        self.enter_graph()?;
+        let correlation = self.enter_graph()?;
         let Some(message) = self.message.take() else { return Poll::Ready(Ok(())) };
         let ask: Arc<dyn Pending> = self.slot.clone();
-        match self.cell.inbox.try_send(Envelope::new(message, Some(ask), current::correlation())) {
+        match self.cell.inbox.try_send(Envelope::new(message, Some(ask), correlation)) {
             Ok(Taken::Queued) => Poll::Ready(Ok(())),
             Ok(Taken::Displaced(old)) => {
                 self.cell.bury(old, DeadReason::Displaced);
@@ -89,10 +89,14 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
     }
 
     /// Publishes the wait, then looks whether it closes a cycle.
-    fn enter_graph(&mut self) -> Result<(), AskError> {
+    ///
+    /// Gives the correlation to send with.
+    fn enter_graph(&mut self) -> Result<u64, AskError> {
         let target = self.cell.core();
         let id = target.id();
+        let mut correlation = 0;
         let cycle = current::with(|scope| {
+            correlation = scope.correlation;
             let node = scope.node.as_ref()?;
             let me = node.core();
             if me.id() == id {
@@ -106,7 +110,7 @@ impl<M: Message, T: Send + 'static> Ask<M, T> {
             Some(std::iter::once(me.path()).chain(way).collect())
         });
         match cycle.flatten() {
-            None => Ok(()),
+            None => Ok(correlation),
             Some(cycle) => Err(AskError::Cycle(cycle)),
         }
     }

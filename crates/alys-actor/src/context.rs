@@ -272,6 +272,7 @@ impl<M: Message> Context<M> {
         next
     }
 
+    #[inline]
     fn poll_lanes(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Next<M>> {
         loop {
             let flags = self.core().flags();
@@ -312,6 +313,7 @@ impl<M: Message> Context<M> {
         }
     }
 
+    #[cold]
     fn control(&mut self, flags: u32) -> Option<Exit> {
         if flags & flags::HALT != 0 {
             return Some(Exit::Halted);
@@ -341,6 +343,7 @@ impl<M: Message> Context<M> {
     }
 
     /// Streams and what makes messages are code of the user.
+    #[inline(never)]
     fn poll_events_caught(&mut self, cx: &mut std::task::Context<'_>, flags: u32) -> Poll<Next<M>> {
         let next = caught(|| self.poll_events(cx, flags))
             .unwrap_or_else(|panic| Poll::Ready(Next::End(Exit::Panicked(panic))));

@@ -35,11 +35,11 @@
 //! [`ShutdownReport`]. Inboxes are not persisted; what has to survive the process goes into a journal. Blocking children
 //! have threads that paused time does not wait for: tests use [`Builder::blocking_inline`].
 //!
-//! # From a task with a channel
+//! # Guides
 //!
-//! The enum stays; `oneshot::Sender<T>` becomes [`Reply<T>`](Reply), the `while let` loop becomes [`Actor::handle`], the arguments
-//! of `spawn` become what the factory captures, a `select!` arm with a timer becomes [`Context::every`], one with a join
-//! handle becomes [`Context::spawn`], and the shutdown flag goes: the supervisor drains.
+//! `docs/actors/from-tokio-tasks.md` turns a task with a channel into an actor, `docs/actors/from-other-frameworks.md` says what
+//! ractor, kameo, actix and xtra call things and where they behave differently. What each promise costs beside a raw channel is
+//! in `docs/adr/0006-cost-of-an-actor.md`, and `cargo xtask bench actors` measures it.
 //!
 //! ```
 //! use std::convert::Infallible;
