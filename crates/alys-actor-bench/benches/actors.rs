@@ -39,7 +39,7 @@ fn main() {
             .collect()
     };
     println!(
-        "Nanoseconds or bytes: medians over {} rounds, in brackets the ratio to the floor in the same round.",
+        "Nanoseconds or bytes: medians over {} rounds of the medians in each, in brackets the ratio to the floor in the same round.",
         rounds()
     );
     for threads in [Threads::One, Threads::Two] {

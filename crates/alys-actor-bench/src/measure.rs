@@ -12,10 +12,12 @@ use crate::host::{Host, Threads};
 use crate::{alys::Alys, counting, raw::Raw};
 
 const ASKS: u32 = 20_000;
-const TELLS: u32 = 100_000;
+/// Short batches, of which the median counts: what else the machine does then hits some of them and not the figure.
+const BATCHES: u32 = 50;
+const TELLS: u32 = 2000;
 const SENDERS: u32 = 8;
 const IN_FLIGHT: usize = 64;
-const BATCHES: u32 = 500;
+const FLIGHTS: u32 = 500;
 const SPAWNS: u32 = 2_000;
 const RESTARTS: u32 = 200;
 const IDLE: u32 = 100_000;
@@ -157,52 +159,58 @@ async fn tells<F: Framework>(spec: Spec, senders: u32) -> f64 {
         }
         let _ = F::ask(&addr).await;
     };
-    let began = Instant::now();
-    if senders == 1 {
-        one(addr.clone()).await;
-    } else {
-        let all: Vec<_> = (0..senders).map(|_| tokio::spawn(one(addr.clone()))).collect();
-        for task in all {
-            let _ = task.await;
+    let mut times = Vec::with_capacity(50);
+    for _ in 0..BATCHES {
+        let began = Instant::now();
+        if senders == 1 {
+            one(addr.clone()).await;
+        } else {
+            let all: Vec<_> = (0..senders).map(|_| tokio::spawn(one(addr.clone()))).collect();
+            for task in all {
+                let _ = task.await;
+            }
         }
+        times.push(nanos(began.elapsed()) / f64::from(TELLS));
     }
-    let took = nanos(began.elapsed()) / f64::from(TELLS);
     F::stop(&tree, &addr).await;
     F::shutdown(tree).await;
-    took
+    median(&mut times)
 }
 
 async fn in_flight<F: Framework>(spec: Spec) -> f64 {
     let tree = F::tree(spec).await;
     let addr = F::add(&tree, Plan::silent().temporary()).await;
-    let began = Instant::now();
-    for _ in 0..BATCHES {
+    let mut times = Vec::with_capacity(500);
+    for _ in 0..FLIGHTS {
+        let began = Instant::now();
         join_all((0..IN_FLIGHT).map(|_| F::ask(&addr))).await;
+        times.push(nanos(began.elapsed()) / 64.0);
     }
-    let took = nanos(began.elapsed()) / f64::from(BATCHES) / 64.0;
     F::stop(&tree, &addr).await;
     F::shutdown(tree).await;
-    took
+    median(&mut times)
 }
 
 async fn spawns<F: Framework>(spec: Spec) -> f64 {
     let tree = F::tree(spec).await;
-    let began = Instant::now();
+    let mut times = Vec::with_capacity(2000);
     for _ in 0..SPAWNS {
+        let began = Instant::now();
         let addr = F::add(&tree, Plan::silent().temporary()).await;
         let _ = F::ask(&addr).await;
         F::stop(&tree, &addr).await;
+        times.push(nanos(began.elapsed()));
     }
-    let took = nanos(began.elapsed()) / f64::from(SPAWNS);
     F::shutdown(tree).await;
-    took
+    median(&mut times)
 }
 
 async fn restarts<F: Framework>(spec: Spec) -> Option<f64> {
     let tree = F::tree(spec).await;
     let addr = F::add(&tree, Plan::silent()).await;
-    let began = Instant::now();
+    let mut times = Vec::with_capacity(200);
     for _ in 0..RESTARTS {
+        let began = Instant::now();
         F::tell(&F::again(&tree, &addr), Act::Panic).await;
         while F::ask(&F::again(&tree, &addr)).await.is_err() {
             // It does not come back.
@@ -211,10 +219,10 @@ async fn restarts<F: Framework>(spec: Spec) -> Option<f64> {
             }
             tokio::task::yield_now().await;
         }
+        times.push(nanos(began.elapsed()));
     }
-    let took = nanos(began.elapsed()) / f64::from(RESTARTS);
     F::shutdown(tree).await;
-    Some(took)
+    Some(median(&mut times))
 }
 
 async fn idle<F: Framework>(spec: Spec) -> f64 {
