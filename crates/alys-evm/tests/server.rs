@@ -84,9 +84,8 @@ async fn nonsense_is_answered_and_others_are_served_meanwhile() {
     let deep = "[".repeat(100_000);
     let (_, answer) = post(port, Some(&token), deep.as_bytes()).await;
     assert!(code(&answer).as_i64().is_some_and(|code| code < 0));
-    let batch: Vec<Value> = (0..3_000)
-        .map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_blockNumber", "params": [] }))
-        .collect();
+    let batch: Vec<Value> =
+        (0..3_000).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_blockNumber", "params": [] })).collect();
     let (_, answer) = post(port, Some(&token), json!(batch).to_string().as_bytes()).await;
     assert_eq!(code(&answer), -32010, "{}", String::from_utf8_lossy(&answer));
     let (_, answer) = post(port, Some(&token), json!(batch[..20]).to_string().as_bytes()).await;
@@ -97,7 +96,11 @@ async fn nonsense_is_answered_and_others_are_served_meanwhile() {
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "engine_forkchoiceUpdatedV3", "params": params });
         let (_, answer) = post(port, Some(&token), call.to_string().as_bytes()).await;
         let found = code(&answer);
-        assert!(found == -32602 || found == -32600 || found == -32700, "{params}: {}", String::from_utf8_lossy(&answer));
+        assert!(
+            found == -32602 || found == -32600 || found == -32700,
+            "{params}: {}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     let (status, _) = post(port, Some(&token), &request("eth_blockNumber")).await;
     assert_eq!(status, 200);
