@@ -530,17 +530,20 @@ fn override_state(
 /// A transaction that can't be executed, by execution-apis' numbers.
 fn invalid(error: EVMError<super::StateError>, gas: u64) -> SimulateError {
     let EVMError::Transaction(reason) = &error else { return SimulateError::Read(evm_error(error)) };
-    let code = match reason {
-        InvalidTransaction::NonceTooLow { .. } => -38010,
-        InvalidTransaction::NonceTooHigh { .. } | InvalidTransaction::NonceOverflowInTransaction => -38011,
-        InvalidTransaction::GasPriceLessThanBasefee => -38012,
-        InvalidTransaction::CallGasCostMoreThanGasLimit { .. }
-        | InvalidTransaction::GasFloorMoreThanGasLimit { .. } => -38013,
-        InvalidTransaction::LackOfFundForMaxFee { .. } | InvalidTransaction::OverflowPaymentInTransaction => -38014,
-        InvalidTransaction::RejectCallerWithCode => -38024,
-        InvalidTransaction::CreateInitCodeSizeLimit => -38025,
-        InvalidTransaction::PriorityFeeGreaterThanMaxFee => -32602,
-        _ => -32603,
-    };
+    use InvalidTransaction as Invalid;
+    let numbers = [
+        (matches!(reason, Invalid::NonceTooLow { .. }), -38010),
+        (matches!(reason, Invalid::NonceTooHigh { .. } | Invalid::NonceOverflowInTransaction), -38011),
+        (matches!(reason, Invalid::GasPriceLessThanBasefee), -38012),
+        (
+            matches!(reason, Invalid::CallGasCostMoreThanGasLimit { .. } | Invalid::GasFloorMoreThanGasLimit { .. }),
+            -38013,
+        ),
+        (matches!(reason, Invalid::LackOfFundForMaxFee { .. } | Invalid::OverflowPaymentInTransaction), -38014),
+        (matches!(reason, Invalid::RejectCallerWithCode), -38024),
+        (matches!(reason, Invalid::CreateInitCodeSizeLimit), -38025),
+        (matches!(reason, Invalid::PriorityFeeGreaterThanMaxFee), -32602),
+    ];
+    let code = numbers.into_iter().find(|(fits, _)| *fits).map_or(-32603, |(_, code)| code);
     refused(code, format!("err: {reason} (supplied gas {gas})"))
 }
