@@ -66,7 +66,7 @@ pub(super) fn engine(arguments: EngineArguments) -> Outcome {
     let genesis = read_genesis(&arguments.genesis)?;
     let chain_id = genesis.config.chain_id;
     std::fs::create_dir_all(&arguments.data_dir)
-        .map_err(|error| Failure::work(error).help(format!("while making {}", arguments.data_dir.display())))?;
+        .map_err(|error| Failure::work(format!("{} can't be made: {error}", arguments.data_dir.display())))?;
     let secret = JwtSecret::read_or_create(&arguments.jwt_secret, rand::random).map_err(|error| match &error {
         alys_engine::SecretError::Malformed { .. } => {
             let file = arguments.jwt_secret.display().to_string();
@@ -91,7 +91,7 @@ fn read_genesis(path: &Path) -> Result<Genesis, Failure> {
     let mut json = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut json))
-        .map_err(|error| Failure::usage(error).help(format!("while reading {}", path.display())))?;
+        .map_err(|error| Failure::usage(format!("{} can't be read: {error}", path.display())))?;
     parse_genesis(&json).map_err(|error| Failure::usage(error).help(format!("while reading {}", path.display())))
 }
 

@@ -70,7 +70,7 @@ pub(super) fn evm_test(arguments: &EvmTestArguments) -> Outcome {
 
 /// Every fixture file at or below `path`, in order.
 fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Outcome {
-    let unreadable = |error| Failure::usage(error).help(format!("while looking at {}", path.display()));
+    let unreadable = |error| Failure::usage(format!("{} can't be read: {error}", path.display()));
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.is_file() {
         if depth == 0 || path.extension().is_some_and(|extension| extension == "json") {
@@ -176,7 +176,7 @@ impl Scratch {
         let name = format!("alys-evm-test-{}-{}", std::process::id(), crate::clock::wall_now().0);
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path)
-            .map_err(|error| Failure::work(error).help(format!("while making {}", path.display())))?;
+            .map_err(|error| Failure::work(format!("{} can't be made: {error}", path.display())))?;
         Ok(Self(path))
     }
 }
