@@ -366,3 +366,37 @@ async fn filters_and_log_searches_are_bounded() {
     assert_eq!(node.call("eth_getLogs", json!([{ "fromBlock": "0x2", "toBlock": "latest" }])).await, json!([]));
     node.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_on_an_older_block_gives_the_root_that_it_gave_when_the_block_was_the_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path(), genesis());
+    let alice = wallet(1);
+    let contract = alice.address.create(0);
+    // Stores calldata's first word at the slot that is its second word.
+    let code = hex!("5f35 6020 35 55");
+    let store = |nonce: u64, slot: u64, value: u64| {
+        let input = [word(value), word(slot)].concat();
+        alice.call(nonce, TxKind::Call(contract), U256::ZERO, input.into())
+    };
+    send(&node, &alice.call(0, TxKind::Create, U256::ZERO, deploy(&code))).await;
+    send(&node, &store(1, 1, 5)).await;
+    send(&node, &store(2, 2, 6)).await;
+    node.mine().await;
+    let on = async |block: &str, account: Value| {
+        let blocks = json!([{ "stateOverrides": { contract.to_string(): account }, "calls": [] }]);
+        let simulated = node.call("eth_simulateV1", json!([{ "blockStateCalls": blocks }, block])).await;
+        simulated[0]["stateRoot"].as_str().unwrap().to_owned()
+    };
+    let wiped = json!({ "state": { B256::with_last_byte(9).to_string(): B256::with_last_byte(1) } });
+    let changed = json!({ "stateDiff": { B256::with_last_byte(1).to_string(): B256::with_last_byte(1) } });
+    let then = (on("latest", wiped.clone()).await, on("latest", changed.clone()).await, on("latest", json!({})).await);
+    assert!(then.0 != then.1 && then.1 != then.2 && then.0 != then.2);
+    // Later a slot is deleted, one is changed, and one comes.
+    send(&node, &store(3, 1, 0)).await;
+    send(&node, &store(4, 2, 7)).await;
+    send(&node, &store(5, 3, 8)).await;
+    node.mine().await;
+    assert_eq!((on("0x1", wiped).await, on("0x1", changed).await, on("0x1", json!({})).await), then);
+    node.kill().await;
+}
