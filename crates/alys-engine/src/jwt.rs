@@ -130,10 +130,10 @@ impl JwtSecret {
             }
             Err(source) => source,
         };
-        match source.kind() {
-            std::io::ErrorKind::AlreadyExists => Self::read(path),
-            _ => Err(SecretError::File { path: path.to_owned(), source }),
+        if source.kind() == std::io::ErrorKind::AlreadyExists {
+            return Self::read(path);
         }
+        Err(SecretError::File { path: path.to_owned(), source })
     }
 
     /// A token issued at `now`, in seconds since the Unix epoch.

@@ -178,7 +178,8 @@ async fn silence_and_broken_connections_are_unavailability() {
 
 #[tokio::test]
 async fn refusals_are_typed_and_not_repeated() {
-    let cases: [(i64, fn(&EngineError) -> bool); 5] = [
+    type Fits = fn(&EngineError) -> bool;
+    let cases: [(i64, Fits); 5] = [
         (-38002, |error| matches!(error, EngineError::Refused { .. })),
         (-38003, |error| matches!(error, EngineError::InvalidAttributes { .. })),
         (-38005, |error| matches!(error, EngineError::Refused { .. })),

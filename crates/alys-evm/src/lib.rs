@@ -5,7 +5,9 @@
 //!   execution port of `alys-engine`.
 //! - [`EvmReader`] answers questions about blocks, state and calls, from any number of threads, without asking the
 //!   executor: it reads snapshots of the database and the published [`Heads`].
-//! - [`parse_genesis`] and [`alys_genesis`] give the first block.
+//! - [`rpc`] answers wallets and consensus clients, [`pool`] keeps what is not in a block yet.
+//! - [`parse_genesis`] and [`alys_genesis`] give the first block; [`ChainFile`] reads blocks from a file, [`fixtures`] runs
+//!   Ethereum's own tests.
 //!
 //! Invariants:
 //! - a block is `VALID` only after every field of its header was recomputed and the block is on disk;

@@ -19,6 +19,7 @@
 
 mod bitcoin;
 mod crypto;
+mod execution;
 mod merged_mining;
 pub mod mutate;
 pub mod seeds;
@@ -26,6 +27,7 @@ mod ssz;
 
 pub use bitcoin::{bitcoin_block, compact_bits};
 pub use crypto::{keystore, public_key, signature};
+pub use execution::{payload, transaction};
 pub use merged_mining::{auxpow, coinbase};
 pub use ssz::{approval, auxpow_record, chain_spec, evidence, federation_change, notarization, signed_block};
 
@@ -33,7 +35,7 @@ pub use ssz::{approval, auxpow_record, chain_spec, evidence, federation_change, 
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("approval", approval),
     ("auxpow", auxpow),
     ("auxpow_record", auxpow_record),
@@ -45,7 +47,9 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("federation_change", federation_change),
     ("keystore", keystore),
     ("notarization", notarization),
+    ("payload", payload),
     ("public_key", public_key),
     ("signature", signature),
     ("signed_block", signed_block),
+    ("transaction", transaction),
 ];

@@ -1,6 +1,12 @@
 //! The committed corpora: small inputs that get past a decoder, and some that just fail to.
 
+use crate::execution::EVM_CHAIN_ID;
 use crate::merged_mining::{CHAIN_ID, HASH};
+use alloy_consensus::{
+    EthereumTxEnvelope, SignableTransaction, Signed, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy,
+};
+use alloy_eips::eip2718::Encodable2718 as _;
+use alloy_primitives::{Signature, TxKind};
 use alys_auxpow::{
     AuxPow, Commitment, NULL_OUTPUT_INDEX, ParentHeader, Transaction, TxInput, TxOutput, expected_index, merkle_fold,
 };
@@ -35,9 +41,11 @@ pub fn of(target: &str) -> Vec<Seed> {
         "federation_change" => valid(change().as_ssz_bytes()),
         "keystore" => keystores(),
         "notarization" => valid(notarization().as_ssz_bytes()),
+        "payload" => valid(payload()),
         "public_key" => points(48, public_key(1).to_vec()),
         "signature" => points(96, signature(1).to_vec()),
         "signed_block" => valid(block().as_ssz_bytes()),
+        "transaction" => transactions(),
         _ => Vec::new(),
     }
 }
@@ -321,4 +329,47 @@ fn block() -> SignedBlock {
         author_signature: SignatureBytes::from(signature(1)),
         parent_notarization: list(vec![notarization()]),
     }
+}
+
+/// An execution payload in the Engine API's JSON.
+fn payload() -> Vec<u8> {
+    let payload = alys_engine::wire::Payload::from_port(&block().payload, alys_engine::wire::PayloadVersion::V3);
+    serde_json::to_vec(&payload).unwrap_or_default()
+}
+
+/// Signed with a fixed key.
+fn sign<T: SignableTransaction<Signature>>(transaction: T) -> Option<Signed<T>> {
+    let key = k256::ecdsa::SigningKey::from_slice(&[1; 32]).ok()?;
+    let (signature, recovery) = key.sign_prehash_recoverable(transaction.signature_hash().as_slice()).ok()?;
+    Some(transaction.into_signed(Signature::from((signature, recovery))))
+}
+
+/// A transaction of every type, one for another chain, and one without a signature.
+fn transactions() -> Vec<Seed> {
+    type Tx = EthereumTxEnvelope<TxEip4844>;
+    let to = Address::repeat_byte(0xaa);
+    let fee_market = |chain_id: u64| TxEip1559 {
+        chain_id,
+        gas_limit: 21_000,
+        max_fee_per_gas: 2_000_000_000,
+        to: TxKind::Call(to),
+        value: U256::from(1),
+        ..TxEip1559::default()
+    };
+    let legacy =
+        TxLegacy { chain_id: Some(EVM_CHAIN_ID), gas_limit: 21_000, to: TxKind::Call(to), ..TxLegacy::default() };
+    let listed = TxEip2930 { chain_id: EVM_CHAIN_ID, gas_limit: 30_000, to: TxKind::Create, ..TxEip2930::default() };
+    let set_code = TxEip7702 { chain_id: EVM_CHAIN_ID, gas_limit: 60_000, to, ..TxEip7702::default() };
+    let blob = TxEip4844 { chain_id: EVM_CHAIN_ID, gas_limit: 21_000, to, ..TxEip4844::default() };
+    let unsigned = Signature::new(U256::ZERO, U256::ZERO, false);
+    let made: [(&'static str, Option<Tx>); 7] = [
+        ("valid", sign(fee_market(EVM_CHAIN_ID)).map(Tx::Eip1559)),
+        ("legacy", sign(legacy).map(Tx::Legacy)),
+        ("access_list", sign(listed).map(Tx::Eip2930)),
+        ("set_code", sign(set_code).map(Tx::Eip7702)),
+        ("blob", sign(blob).map(Tx::Eip4844)),
+        ("other_chain", sign(fee_market(1)).map(Tx::Eip1559)),
+        ("unsigned", Some(Tx::Eip1559(fee_market(EVM_CHAIN_ID).into_signed(unsigned)))),
+    ];
+    made.into_iter().map(|(name, tx)| (name, tx.map(|tx| tx.encoded_2718()).unwrap_or_default())).collect()
 }

@@ -43,6 +43,18 @@ fn valid_seeds_reach_past_the_decoder() {
     assert!(alys_primitives::Evidence::from_ssz_bytes(&valid("evidence")).is_ok());
     assert!(alys_primitives::ChainSpec::from_ssz_bytes(&valid("chain_spec")).unwrap().validate().is_ok());
     assert!(alys_auxpow::AuxPow::decode(&valid("auxpow")).is_ok());
+    let taken = |name: &str| {
+        let (_, bytes) = seeds::of("transaction").into_iter().find(|(seed, _)| *seed == name).unwrap();
+        alys_evm::pool::PooledTransaction::decode(bytes.into(), 212_121).is_ok()
+    };
+    for name in ["valid", "legacy", "access_list", "set_code"] {
+        assert!(taken(name), "{name}");
+    }
+    for name in ["blob", "other_chain", "unsigned"] {
+        assert!(!taken(name), "{name}");
+    }
+    let payload: alys_engine::wire::Payload = serde_json::from_slice(&valid("payload")).unwrap();
+    assert!(payload.into_port(alys_engine::wire::PayloadVersion::V3).is_ok());
     assert!(alys_crypto::keystore::Keystore::from_json(&valid("keystore")).is_ok());
     assert!(alys_crypto::PublicKey::from_bytes(&valid("public_key")).is_ok());
     assert!(alys_crypto::Signature::from_bytes(&valid("signature")).is_ok());
@@ -102,7 +114,9 @@ replays!(
     federation_change,
     keystore,
     notarization,
+    payload,
     public_key,
     signature,
     signed_block,
+    transaction,
 );

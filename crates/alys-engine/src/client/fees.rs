@@ -4,7 +4,7 @@ use super::EngineClient;
 use crate::{BlockFees, EngineError};
 use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
 use alloy_consensus::{ReceiptEnvelope, Transaction as _, TxEnvelope};
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{B256, U64, U256};
 use alloy_rpc_types_eth::{Block, Log, Transaction, TransactionReceipt};
 use serde_json::json;
 
@@ -31,9 +31,9 @@ impl EngineClient {
         if transactions.is_empty() {
             return Ok(BlockFees { total: U256::ZERO });
         }
-        let receipts: Option<Vec<RpcReceipt>> = self.eth("eth_getBlockReceipts", json!([block_hash])).await?;
+        let receipts = self.receipts(block_hash, header.number).await?.ok_or_else(unknown)?;
         let receipts: Vec<ReceiptEnvelope> =
-            receipts.ok_or_else(unknown)?.into_iter().map(|receipt| receipt.inner.map_logs(|log| log.inner)).collect();
+            receipts.into_iter().map(|receipt| receipt.inner.map_logs(|log| log.inner)).collect();
         if receipts.len() != transactions.len() || calculate_receipt_root(&receipts) != header.receipts_root {
             return Err(broken("the receipts have another root"));
         }
@@ -47,5 +47,16 @@ impl EngineClient {
             total = total.saturating_add(U256::from(gas).saturating_mul(U256::from(price)));
         }
         Ok(BlockFees { total })
+    }
+
+    /// Some engines find receipts by the block's number only. Which block they are of is proven afterwards.
+    async fn receipts(&self, block_hash: B256, number: u64) -> Result<Option<Vec<RpcReceipt>>, EngineError> {
+        match self.eth("eth_getBlockReceipts", json!([block_hash])).await {
+            Ok(Some(receipts)) => Ok(Some(receipts)),
+            Ok(None) | Err(EngineError::Refused { .. }) => {
+                self.eth("eth_getBlockReceipts", json!([U64::from(number)])).await
+            }
+            Err(error) => Err(error),
+        }
     }
 }

@@ -176,7 +176,7 @@ impl EngineClient {
     async fn pause_before(&self, attempt: u32) {
         let inner = &*self.inner;
         let count = u32::try_from(inner.endpoints.len()).unwrap_or(u32::MAX).max(1);
-        if attempt == 0 || attempt % count != 0 {
+        if attempt == 0 || !attempt.is_multiple_of(count) {
             return;
         }
         let round = attempt.checked_div(count).unwrap_or(0).saturating_sub(1).min(16);

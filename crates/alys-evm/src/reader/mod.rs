@@ -4,6 +4,7 @@ mod call;
 mod call_logs;
 mod chain;
 mod simulate;
+mod simulate_plan;
 mod state;
 mod trace;
 mod types;

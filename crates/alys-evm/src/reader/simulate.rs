@@ -5,6 +5,7 @@
 
 use super::call::{evm_error, outcome};
 use super::call_logs::CallLogs;
+use super::simulate_plan::{Planned, chain};
 use super::{CallOutcome, CallStatus, EvmReader, ReadError, StateAt};
 use crate::execute::{block_env, next_base_fee, next_excess_blob_gas};
 use crate::trie::{AccountUpdate, StateUpdate, state_diff};
@@ -29,14 +30,11 @@ use alloy_evm::revm::precompile::{PrecompileSpecId, Precompiles};
 use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_evm::{Evm, EvmFactory as _, FromRecoveredTx as _, eth::EthEvmFactory};
 use alloy_primitives::{Address, B256, Log, Sealed, Signature, TxKind, U256};
-use alloy_rpc_types_eth::simulate::{MAX_SIMULATE_BLOCKS, SimBlock, SimulatePayload};
+use alloy_rpc_types_eth::TransactionRequest;
+use alloy_rpc_types_eth::simulate::SimulatePayload;
 use alloy_rpc_types_eth::state::StateOverride;
-use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
 use revm::{Database as _, DatabaseCommit as _};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Seconds between blocks that do not say when they are.
-const BLOCK_SECONDS: u64 = 12;
 
 /// The most calls of one simulation.
 const MAX_CALLS: usize = 10_000;
@@ -57,7 +55,7 @@ pub enum SimulateError {
     Read(#[from] ReadError),
 }
 
-fn refused(code: i32, message: impl Into<String>) -> SimulateError {
+pub(super) fn refused(code: i32, message: impl Into<String>) -> SimulateError {
     SimulateError::Refused { code, message: message.into() }
 }
 
@@ -127,57 +125,6 @@ impl EvmReader {
         })?;
         refusal.map_or(Ok(done), Err)
     }
-}
-
-/// A block to simulate, whose number and time are settled.
-struct Planned<'a> {
-    number: u64,
-    timestamp: u64,
-    overrides: BlockOverrides,
-    state: Option<&'a StateOverride>,
-    calls: &'a [TransactionRequest],
-}
-
-/// Settles numbers and times; what is left out between two blocks is filled with empty ones.
-fn chain<'a>(asked: &'a [SimBlock], base: &Header) -> Result<Vec<Planned<'a>>, SimulateError> {
-    if asked.is_empty() {
-        return Err(refused(-32602, "empty input"));
-    }
-    let too_many = || refused(-38026, "too many blocks");
-    if u64::try_from(asked.len()).is_ok_and(|count| count > MAX_SIMULATE_BLOCKS) {
-        return Err(too_many());
-    }
-    let mut planned = Vec::new();
-    let (mut number, mut timestamp) = (base.number, base.timestamp);
-    for block in asked {
-        let overrides = block.block_overrides.clone().unwrap_or_default();
-        let wanted = match overrides.number {
-            Some(wanted) => u64::try_from(wanted).map_err(|_| too_many())?,
-            None => number.saturating_add(1),
-        };
-        if wanted <= number {
-            return Err(refused(-38020, format!("block numbers must be in order: {wanted} <= {number}")));
-        }
-        if wanted.saturating_sub(base.number) > MAX_SIMULATE_BLOCKS {
-            return Err(too_many());
-        }
-        while number.saturating_add(1) < wanted {
-            number = number.saturating_add(1);
-            timestamp = timestamp.saturating_add(BLOCK_SECONDS);
-            planned.push(Planned { number, timestamp, overrides: BlockOverrides::default(), state: None, calls: &[] });
-        }
-        number = wanted;
-        timestamp = match overrides.time {
-            None => timestamp.saturating_add(BLOCK_SECONDS),
-            Some(time) if time > timestamp => time,
-            Some(time) => {
-                return Err(refused(-38021, format!("block timestamps must be in order: {time} <= {timestamp}")));
-            }
-        };
-        let (state, calls) = (block.state_overrides.as_ref(), block.calls.as_slice());
-        planned.push(Planned { number, timestamp, overrides, state, calls });
-    }
-    Ok(planned)
 }
 
 struct Simulation<'a> {
@@ -530,17 +477,20 @@ fn override_state(
 /// A transaction that can't be executed, by execution-apis' numbers.
 fn invalid(error: EVMError<super::StateError>, gas: u64) -> SimulateError {
     let EVMError::Transaction(reason) = &error else { return SimulateError::Read(evm_error(error)) };
-    let code = match reason {
-        InvalidTransaction::NonceTooLow { .. } => -38010,
-        InvalidTransaction::NonceTooHigh { .. } | InvalidTransaction::NonceOverflowInTransaction => -38011,
-        InvalidTransaction::GasPriceLessThanBasefee => -38012,
-        InvalidTransaction::CallGasCostMoreThanGasLimit { .. }
-        | InvalidTransaction::GasFloorMoreThanGasLimit { .. } => -38013,
-        InvalidTransaction::LackOfFundForMaxFee { .. } | InvalidTransaction::OverflowPaymentInTransaction => -38014,
-        InvalidTransaction::RejectCallerWithCode => -38024,
-        InvalidTransaction::CreateInitCodeSizeLimit => -38025,
-        InvalidTransaction::PriorityFeeGreaterThanMaxFee => -32602,
-        _ => -32603,
-    };
+    use InvalidTransaction as Invalid;
+    let numbers = [
+        (matches!(reason, Invalid::NonceTooLow { .. }), -38010),
+        (matches!(reason, Invalid::NonceTooHigh { .. } | Invalid::NonceOverflowInTransaction), -38011),
+        (matches!(reason, Invalid::GasPriceLessThanBasefee), -38012),
+        (
+            matches!(reason, Invalid::CallGasCostMoreThanGasLimit { .. } | Invalid::GasFloorMoreThanGasLimit { .. }),
+            -38013,
+        ),
+        (matches!(reason, Invalid::LackOfFundForMaxFee { .. } | Invalid::OverflowPaymentInTransaction), -38014),
+        (matches!(reason, Invalid::RejectCallerWithCode), -38024),
+        (matches!(reason, Invalid::CreateInitCodeSizeLimit), -38025),
+        (matches!(reason, Invalid::PriorityFeeGreaterThanMaxFee), -32602),
+    ];
+    let code = numbers.into_iter().find(|(fits, _)| *fits).map_or(-32603, |(_, code)| code);
     refused(code, format!("err: {reason} (supplied gas {gas})"))
 }

@@ -93,7 +93,7 @@ impl<CTX: ContextTr> Inspector<CTX> for Budget {
         }
         if let Some(reason) = self.exceeded() {
             if context.error().is_ok() {
-                *context.error() = Err(ContextError::Custom(reason.into()));
+                *context.error() = Err(ContextError::Custom(reason));
             }
             interp.bytecode.reset_action();
             interp.halt_fatal();

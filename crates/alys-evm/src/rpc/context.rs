@@ -47,7 +47,7 @@ impl RpcConfig {
             gas_cap: 50_000_000,
             max_heavy: 8,
             max_light: 64,
-            max_log_blocks: 10_000,
+            max_log_blocks: 100_000,
             max_logs: 10_000,
             max_fee_history: 1_024,
             max_proof_slots: 1_024,

@@ -1,4 +1,5 @@
-//! JSON-RPC as Ethereum nodes speak it: `eth_*`, `net_*`, `web3_*` and `txpool_*` over the reader and the pool.
+//! JSON-RPC as Ethereum nodes speak it: `eth_*`, `net_*`, `web3_*`, `txpool_*` and `debug_*` over the reader and the pool
+//! ([`eth_module`]), and the Engine API over the executor ([`engine_module`], [`EngineServer`]).
 //!
 //! - Method names, shapes and error codes follow ethereum/execution-apis, and the words that wallets look for in errors
 //!   are the usual ones. A refused argument is named with its value.

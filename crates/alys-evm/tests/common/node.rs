@@ -119,3 +119,25 @@ impl Node {
         tokio::task::spawn_blocking(move || thread.join()).await.unwrap().unwrap();
     }
 }
+
+impl Node {
+    /// Builds a block from the pool with the Engine API, executes it and makes it the head. Gives its hash.
+    pub async fn mine(&self) -> B256 {
+        let head = self.reader.heads().latest;
+        let forkchoice = |hash: B256| json!({ "headBlockHash": hash, "safeBlockHash": B256::ZERO, "finalizedBlockHash": B256::ZERO });
+        let root = B256::repeat_byte(8);
+        let attributes = json!({
+            "timestamp": format!("{:#x}", head.timestamp + 2), "prevRandao": B256::repeat_byte(7),
+            "suggestedFeeRecipient": super::BURN, "withdrawals": [], "parentBeaconBlockRoot": root,
+        });
+        let begun = self.call("engine_forkchoiceUpdatedV3", json!([forkchoice(head.hash), attributes])).await;
+        let built = self.call("engine_getPayloadV4", json!([begun["payloadId"]])).await;
+        let payload = &built["executionPayload"];
+        let status = self.call("engine_newPayloadV4", json!([payload, [], root, built["executionRequests"]])).await;
+        assert_eq!(status["status"], "VALID", "{status}");
+        let hash: B256 = serde_json::from_value(payload["blockHash"].clone()).unwrap();
+        let moved = self.call("engine_forkchoiceUpdatedV3", json!([forkchoice(hash), null])).await;
+        assert_eq!(moved["payloadStatus"]["status"], "VALID", "{moved}");
+        hash
+    }
+}

@@ -3,6 +3,8 @@
 mod auxpow;
 mod config;
 mod dev;
+mod engine;
+mod evm_test;
 mod failure;
 mod history;
 mod init;
@@ -40,6 +42,10 @@ enum Command {
     Run(run::RunArguments),
     /// A merged miner for development chains, on a regtest Bitcoin of its own.
     Mine(mine::MineArguments),
+    /// The embedded EVM alone: an execution client with Engine API and eth_*.
+    Engine(engine::EngineArguments),
+    /// Runs Ethereum's own state, blockchain and engine fixtures.
+    EvmTest(evm_test::EvmTestArguments),
     /// Head, safe, finalized, federation and the actors' health of a running node.
     Status(status::StatusArguments),
     /// Checks or prints a Namecoin-layout AuxPoW offline.
@@ -71,6 +77,8 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Mine(arguments) => mine::mine(arguments),
+        Command::Engine(arguments) => engine::engine(arguments),
+        Command::EvmTest(arguments) => evm_test::evm_test(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Auxpow(command) => auxpow::auxpow(command),
         Command::Keys(command) => keys::keys(command),
