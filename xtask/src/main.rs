@@ -36,9 +36,11 @@ usage: cargo xtask <command>
   test [filter args]        set up and run the test suite; with arguments only the tests they select (`-p alys-chain stale`)
   lint [check...]           formatting, clippy, rustdoc, floors, dependencies, wording, spelling; all of them, or those named
   loom                      model-check the hand-written synchronisation
-  testnet [--nodes 4] [--slot-seconds 2] [--kill-every 20s] [--seconds N] [--data-dir DIR] [--keep] [--no-mine] [--debug]
+  testnet [--nodes 4] [--slot-seconds 2] [--kill-every 20s] [--seconds N] [--data-dir DIR] [--keep] [--no-mine]
+          [--debug | --binary FILE]
                             run a federation of processes on this machine with a merged miner; ctrl-C stops all
-  chaos [--seed N] [--nodes 4] [--minutes 2] [--faults kill,pause,partition,corrupt,clock,disk-full] [--report DIR] [--keep] [--debug]
+  chaos [--seed N] [--nodes 4] [--minutes 2] [--faults kill,pause,partition,corrupt,clock,disk-full] [--report DIR] [--keep]
+        [--debug | --binary FILE]
                             inflict faults on a federation of processes and judge it from outside; exit codes 3 a broken
                             promise, 4 no progress, 5 a fault that never happened, 6 the run itself failed
   fuzz [target] [--seconds N]

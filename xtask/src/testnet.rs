@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
-use crate::federation::{Federation, Log, Plan, build, line, percentile};
+use crate::federation::{Federation, Log, Plan, line, percentile, program};
 
 /// How often the nodes are asked and a line is printed.
 const LINE: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ struct Arguments {
 /// Ctrl-C reaches every process of the terminal's foreground group: the nodes and the miner stop in order by themselves.
 pub(crate) fn testnet(args: &[String]) -> Result<(), Failure> {
     let Arguments { plan, kill_every, seconds, keep } = parse(args)?;
-    let program = build(plan.release)?;
+    let program = program(&plan)?;
     fs::create_dir_all(&plan.folder).map_err(|error| Failure::file("make", &plan.folder, &error))?;
     let began = Instant::now();
     let mut federation = Federation::start(&program, &plan)?;
@@ -125,6 +125,7 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
         slot_seconds: 2,
         folder: env::temp_dir().join(format!("alys-testnet-{}", std::process::id())),
         release: true,
+        program: None,
         proxied: false,
         mining: Some(5),
         clocks: false,
@@ -144,6 +145,7 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             "--kill-every" => kill_every = Some(Duration::from_secs(number(value()?, 1..=86_400)?)),
             "--seconds" => seconds = Some(number(value()?, 1..=864_000)?),
             "--debug" => plan.release = false,
+            "--binary" => plan.program = Some(PathBuf::from(value()?)),
             "--no-mine" => plan.mining = None,
             "--keep" => keep = true,
             other => return Err(Failure::usage(format!("unexpected argument '{other}'"))),

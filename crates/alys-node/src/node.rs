@@ -191,7 +191,7 @@ impl NodeBuilder {
         let listening = Arc::new(watch::channel(None).0);
         let (peers, peers_view) = watch::channel(NetworkView::default());
         let (progress, sync_view) = watch::channel(SyncView::default());
-        let (caught_up, may_sign) = watch::channel(false);
+        let (may_sign, may_sign_view) = watch::channel(false);
 
         let mut root = Supervisor::new("root");
         let storage = {
@@ -239,7 +239,7 @@ impl NodeBuilder {
                 view: Arc::new(view_sender),
                 events: events.clone(),
                 gossip: gossip.clone(),
-                caught_up: network_config.as_ref().map(|_| may_sign),
+                may_sign: network_config.as_ref().map(|_| may_sign_view),
             };
             let spec = spec.clone();
             root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
@@ -263,13 +263,14 @@ impl NodeBuilder {
                 let network =
                     root.add(Child::new("network", move || NetworkActor::new(network_config.clone(), ports.clone())));
                 let ports = SyncPorts {
+                    max_clock_drift: spec.max_clock_drift,
                     chain: chain.clone(),
                     network,
                     store: store.clone(),
                     view: view.clone(),
                     peers: peers_view.clone(),
                     progress: Arc::new(progress),
-                    caught_up: Arc::new(caught_up),
+                    may_sign: Arc::new(may_sign),
                 };
                 root.add(Child::new("sync", move || SyncActor::new(ports.clone())));
                 Some(NetworkRpc { local, peers: peers_view.clone(), sync: sync_view.clone() })

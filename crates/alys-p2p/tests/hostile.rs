@@ -69,6 +69,8 @@ fn hostile_swarm() -> Swarm<HostileBehaviour> {
             let settings = gossipsub::ConfigBuilder::default()
                 .validation_mode(ValidationMode::Anonymous)
                 .max_transmit_size(64 << 20)
+                // Without it all anonymous messages would have one id, and only the first would be sent.
+                .message_id_fn(|message| message.data.clone().into())
                 .build()
                 .unwrap();
             HostileBehaviour {
@@ -133,7 +135,10 @@ async fn stage() -> (Running, Running, mpsc::Sender<Act>, tokio::task::JoinHandl
 
 /// The hostile peer is sent away, and honest traffic goes on.
 async fn overcome(mut victim: Running, honest: Running, hostile: tokio::task::JoinHandle<()>) {
-    tokio::time::timeout(PATIENCE, hostile).await.expect("the hostile peer is sent away").unwrap();
+    match tokio::time::timeout(PATIENCE, hostile).await {
+        Ok(ended) => ended.unwrap(),
+        Err(_) => panic!("the hostile peer is still there: {:?}", victim.handle.view().borrow()),
+    }
     victim.until("the ban", |view| view.banned == 1 && view.ready().count() == 1).await;
     // What the flood left behind.
     while tokio::time::timeout(Duration::from_millis(200), victim.events.next()).await.is_ok() {}

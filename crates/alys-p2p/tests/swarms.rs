@@ -44,17 +44,22 @@ async fn a_message_is_passed_on_after_the_verdict_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_breaks_rules_again_and_again_is_sent_away() {
-    let (one, mut middle, _two) = line().await;
-    for member in 0..4 {
+async fn a_peer_that_breaks_rules_again_is_not_listened_to_any_more() {
+    let (one, mut middle, two) = line().await;
+    for member in 0..2 {
         one.handle.publish(approval(member)).unwrap();
         let Event::Gossip { id, .. } = middle.next().await else { panic!("gossip") };
         middle.handle.judge(id, Verdict::Reject).unwrap();
     }
     let offender = one.id;
-    let gone =
-        middle.until("the ban", |view| view.banned == 1 && view.peers.iter().all(|peer| peer.peer != offender)).await;
-    assert_eq!(gone.ready().count(), 1, "the other peer stays");
+    middle
+        .until("the score", |view| view.peers.iter().any(|peer| peer.peer == offender && peer.gossip_score < -80.0))
+        .await;
+    one.handle.publish(approval(7)).unwrap();
+    middle.silent().await;
+    two.handle.publish(approval(8)).unwrap();
+    let Event::Gossip { id, message } = middle.next().await else { panic!("gossip") };
+    assert_eq!((id.from(), message), (two.id, approval(8)), "the other peer is heard");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,12 @@ impl Fault {
             victims.push(all.swap_remove(index));
         }
         victims.sort_unstable();
-        let seconds = 2 + random.below(10);
+        let least = match kind {
+            // Long enough that the node meets its slots, and has to write.
+            Kind::Clock | Kind::DiskFull => 8,
+            Kind::Kill | Kind::Pause | Kind::Partition | Kind::Corrupt => 2,
+        };
+        let seconds = least + random.below(10);
         let duration = Duration::from_millis(seconds * 1000 + random.below(1000));
         Self { kind, nodes: victims, duration, seed: random.next() }
     }
@@ -130,12 +135,34 @@ impl Fault {
                 }
             }
             Kind::Corrupt => {
-                for index in &self.nodes {
-                    restart_damaged(federation, *index)?;
+                for node in self.victims(federation) {
+                    node.start()?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A node ended by itself: whether that was to be expected of this fault, and the node was brought back.
+    pub(super) fn revive(&self, federation: &mut Federation, index: usize, end: &str) -> Result<bool, Failure> {
+        if !self.nodes.contains(&index) {
+            return Ok(false);
+        }
+        match self.kind {
+            Kind::Corrupt => {
+                println!("         node {index} noticed the damage ({end}); it begins with empty databases");
+                begin_anew(federation, index)?;
+                Ok(true)
+            }
+            Kind::DiskFull => {
+                println!("         node {index} had ended ({end}); it is started again");
+                if let Some(node) = federation.nodes.get_mut(index) {
+                    node.start()?;
+                }
+                Ok(true)
+            }
+            Kind::Kill | Kind::Pause | Kind::Partition | Kind::Clock => Ok(false),
+        }
     }
 
     fn each(&self, federation: &mut Federation, act: impl Fn(&mut Node)) {
@@ -153,26 +180,17 @@ impl Fault {
     }
 }
 
-/// A node that notices the damage ends, and is started with empty databases; its signing record and key stay.
-fn restart_damaged(federation: &mut Federation, index: usize) -> Result<(), Failure> {
+/// Gives a stopped node empty databases and starts it; its signing record and its keys stay.
+fn begin_anew(federation: &mut Federation, index: usize) -> Result<(), Failure> {
     let folder = data(federation, index);
     let Some(node) = federation.nodes.get_mut(index) else { return Ok(()) };
-    node.start()?;
-    std::thread::sleep(Duration::from_secs(5));
-    match node.ended() {
-        None => println!("         node {index} runs: the damage was where nothing is read"),
-        Some(end) => {
-            println!("         node {index} noticed the damage ({end}); it begins with empty databases");
-            for part in ["chain", "evm", "pool"] {
-                let path = folder.join(part);
-                if path.exists() {
-                    fs::remove_dir_all(&path).map_err(|error| Failure::file("remove", &path, &error))?;
-                }
-            }
-            node.start()?;
+    for part in ["chain", "evm", "pool"] {
+        let path = folder.join(part);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|error| Failure::file("remove", &path, &error))?;
         }
     }
-    Ok(())
+    node.start()
 }
 
 fn data(federation: &Federation, index: usize) -> PathBuf {

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
-use crate::federation::{Federation, Plan, build, line};
+use crate::federation::{Federation, Plan, line, program};
 use crate::testnet::number;
 use faults::{Fault, Kind, Random};
 use ledger::Ledger;
@@ -45,7 +45,7 @@ struct Arguments {
 
 pub(crate) fn chaos(args: &[String]) -> Result<(), Failure> {
     let arguments = parse(args)?;
-    let program = build(arguments.plan.release)?;
+    let program = program(&arguments.plan)?;
     let broken = |failure: Failure| failure.with_code(INFRASTRUCTURE);
     fs::create_dir_all(&arguments.plan.folder)
         .map_err(|error| broken(Failure::file("make", &arguments.plan.folder, &error)))?;
@@ -118,7 +118,7 @@ impl Run {
             fault.inflict(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
             self.watch(federation, fault.duration);
             fault.heal(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
-            let took = self.recover(federation).map_err(stuck)?;
+            let took = self.recover(federation, &fault).map_err(stuck)?;
             println!(
                 "{:>5} s  level and moving again after {:.1} s",
                 self.began.elapsed().as_secs(),
@@ -148,15 +148,23 @@ impl Run {
     }
 
     /// Until every node answers, is level with the others, and the chain has moved on.
-    fn recover(&mut self, federation: &Federation) -> Result<Duration, Failure> {
+    fn recover(&mut self, federation: &mut Federation, fault: &Fault) -> Result<Duration, Failure> {
         let statuses = federation.statuses();
         self.ledger.observe(&statuses);
         let before = statuses.iter().flatten().map(|status| status.head).max().unwrap_or(0);
-        let ledger = &mut self.ledger;
         let began = Instant::now();
         loop {
+            for index in 0..federation.nodes.len() {
+                let ended = federation.nodes.get_mut(index).and_then(|node| node.ended());
+                if let Some(end) = ended
+                    && !fault.revive(federation, index, &end)?
+                {
+                    self.ledger.violations.push(format!("node {index} ended by itself after {fault}: {end}"));
+                    return Err(Failure::work(format!("node {index} ended by itself: {end}")));
+                }
+            }
             let statuses = federation.statuses();
-            ledger.observe(&statuses);
+            self.ledger.observe(&statuses);
             let heads: Vec<u64> = statuses.iter().flatten().map(|status| status.head).collect();
             let level = heads.len() == federation.nodes.len()
                 && statuses.iter().flatten().all(|status| status.synced)
@@ -185,6 +193,7 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             slot_seconds: 2,
             folder: env::temp_dir().join(format!("alys-chaos-{}", std::process::id())),
             release: true,
+            program: None,
             proxied: true,
             mining: Some(3),
             clocks: false,
@@ -203,6 +212,7 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             "--faults" => arguments.kinds = kinds(value()?)?,
             "--report" => arguments.report = PathBuf::from(value()?),
             "--debug" => arguments.plan.release = false,
+            "--binary" => arguments.plan.program = Some(PathBuf::from(value()?)),
             "--keep" => arguments.keep = true,
             other => return Err(Failure::usage(format!("unexpected argument '{other}'"))),
         }

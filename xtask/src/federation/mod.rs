@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) slot_seconds: u64,
     pub(crate) folder: PathBuf,
     pub(crate) release: bool,
+    /// A program that is there already, such as a build with a planted bug; none: it is built.
+    pub(crate) program: Option<PathBuf>,
     /// Whether peers reach each other through proxies that can be cut.
     pub(crate) proxied: bool,
     /// Seconds between two rounds of mining; no miner without.
@@ -52,8 +54,12 @@ pub(crate) struct Federation {
     pub(crate) folder: PathBuf,
 }
 
-/// Builds the node and gives the path of the program.
-pub(crate) fn build(release: bool) -> Result<PathBuf, Failure> {
+/// Builds the node, unless the plan names a program, and gives the program's path.
+pub(crate) fn program(plan: &Plan) -> Result<PathBuf, Failure> {
+    if let Some(program) = &plan.program {
+        return program.canonicalize().map_err(|error| Failure::file("run", program, &error));
+    }
+    let release = plan.release;
     let mut build = setup::prepare()?.cargo();
     build.args(["build", "--package", "alys-node", "--bin", "alys-node"]);
     if release {

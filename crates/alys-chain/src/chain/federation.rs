@@ -19,8 +19,9 @@ impl Chain {
         self.check_basis(&change.basis)?;
         let members_root = change.members.tree_hash_root();
         let outcome = self.keep_change(change);
-        if let Ok(Some(change)) = &outcome {
-            self.journal.later(Effect::Broadcast(Message::FederationChange(change.clone())));
+        match &outcome {
+            Ok(Some(message)) => self.journal.later(Effect::Broadcast(Message::FederationChange(message.clone()))),
+            Ok(None) | Err(_) => {}
         }
         let outcome = outcome.map(|_| ());
         self.journal.later(Effect::FederationProcessed { members_root, outcome });

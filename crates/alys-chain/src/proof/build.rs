@@ -1,10 +1,9 @@
 //! Builds a proof from what a node stores.
 
 use super::{BlockProof, MAX_PROOF_HEADERS, verifier::pair};
-use crate::{change, error::FederationError, federation::Federation, verify::Verifier};
+use crate::{federation::Federation, verify::Verifier};
 use alys_primitives::{
-    ApprovalData, BlockBody, BlockHeader, Epoch, Height, Members, Notarization, Root, SignedBlock, TreeHash as _,
-    VariableList,
+    ApprovalData, BlockBody, BlockHeader, Epoch, Height, Notarization, Root, SignedBlock, TreeHash as _, VariableList,
 };
 use std::sync::Arc;
 
@@ -166,19 +165,10 @@ impl Verifier {
         super::verifier::Trust {
             genesis_root: constants.genesis_root,
             auxpow_chain_id: constants.spec.auxpow.chain_id,
-            rules: constants.auxpow_rules,
+            rules: constants.auxpow_rules.clone(),
             limit: constants.asert.limit(),
             min_finalization_depth: constants.spec.min_finalization_depth,
         }
-    }
-
-    /// A federation that the caller knows from elsewhere.
-    ///
-    /// # Errors
-    /// [`FederationError`] if the members make no federation.
-    pub fn quorum_of(&self, members: &Members) -> Result<EpochQuorum, FederationError> {
-        let federation = Arc::new(change::federation(&self.constants, members)?);
-        Ok(EpochQuorum { verifier: self.clone(), federation })
     }
 
     /// The federation of an epoch, if it is known.

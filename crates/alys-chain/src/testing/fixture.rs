@@ -2,7 +2,7 @@
 
 use super::Plant;
 use crate::{Chain, ChainConfig, Restored, error::RestoreError};
-use alys_crypto::{PublicKey, SecretKey};
+use alys_crypto::SecretKey;
 use alys_primitives::{
     Address, AuxPowSpec, B256, ChainSpec, EvmSpec, FixedBytes, Fork, Height, Member, PublicKeyBytes, SignatureBytes,
     Slot, U256, UnixMillis, VariableList,
@@ -24,8 +24,6 @@ pub struct Fixture {
     pub spec: ChainSpec,
     /// The members' keys, in order.
     pub keys: Vec<SecretKey>,
-    /// Their public halves; making one costs more than a whole simulated signature.
-    pub(super) public_keys: Vec<PublicKey>,
     /// Which signatures chains use.
     pub scheme: SchemeKind,
     /// A mistake that cores make on purpose; with hashes for signatures only.
@@ -76,8 +74,7 @@ impl Fixture {
                 genesis_allocation: U256::from(1_000_000_000_000_000_000_000u128),
             },
         };
-        let public_keys = keys.iter().map(SecretKey::public_key).collect();
-        Self { spec, keys, public_keys, scheme, plant: None }
+        Self { spec, keys, scheme, plant: None }
     }
 
     /// The default configuration of a member, or of a node that is none.
@@ -87,7 +84,7 @@ impl Fixture {
 
     /// A member's key as the spec has it.
     pub fn public_key(&self, index: usize) -> PublicKeyBytes {
-        PublicKeyBytes::from(self.public_keys[index].to_bytes())
+        PublicKeyBytes::from(self.keys[index].public_key().to_bytes())
     }
 
     /// A chain at genesis.

@@ -6,6 +6,7 @@
 //! liar costs time and nothing else. The node signs nothing before it has caught up.
 
 mod batch;
+mod clocks;
 mod message;
 mod plan;
 mod view;
@@ -15,12 +16,14 @@ pub use message::{Fetched, SyncMessage};
 pub use view::{SyncState, SyncView};
 
 use crate::actors::chain::ChainMessage;
+use crate::clock::wall_now;
 use crate::network::NetworkMessage;
 use alys_actor::{Actor, Addr, AskError, Context};
 use alys_chain::{BlockError, ChainView, ImportOutcome, VerifyError};
 use alys_p2p::{Blocks, NetworkView, Offence, PeerId, Request, RequestError, Response};
 use alys_primitives::{Height, Notarization, Root, SignedBlock};
 use alys_store::Reader;
+use clocks::Clocks;
 use plan::{Claim, Plan, Position};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -41,6 +44,8 @@ const FETCH_DEADLINE: Duration = Duration::from_secs(15);
 /// What the actor needs from the rest of the node.
 #[derive(Clone)]
 pub struct SyncPorts {
+    /// How far this node's clock and its peers' may be apart, in milliseconds.
+    pub max_clock_drift: u64,
     /// Takes blocks.
     pub chain: Addr<ChainMessage>,
     /// Asks peers.
@@ -54,7 +59,7 @@ pub struct SyncPorts {
     /// Where readers find how far it is.
     pub progress: Arc<watch::Sender<SyncView>>,
     /// Whether the node may sign.
-    pub caught_up: Arc<watch::Sender<bool>>,
+    pub may_sign: Arc<watch::Sender<bool>>,
 }
 
 /// A run that waits for its import.
@@ -79,6 +84,9 @@ pub struct SyncActor {
     /// Counts the runs that were given up: answers to earlier questions are dropped.
     attempt: u64,
     progress: Progress,
+    clocks: Clocks,
+    /// As last told in the log.
+    clocks_agree: bool,
 }
 
 impl SyncActor {
@@ -93,6 +101,8 @@ impl SyncActor {
             reached: None,
             attempt: 0,
             progress: Progress::new(Instant::now()),
+            clocks: Clocks::default(),
+            clocks_agree: true,
         }
     }
 
@@ -130,13 +140,26 @@ impl SyncActor {
             }
         }
         let caught_up = self.plan.caught_up(&believed, position);
-        self.ports.caught_up.send_if_modified(|current| std::mem::replace(current, caught_up) != caught_up);
+        let may_sign = caught_up && self.clocks_agree(now);
+        self.ports.may_sign.send_if_modified(|current| std::mem::replace(current, may_sign) != may_sign);
         let view = self.progress.view(caught_up, position.head, Plan::target(&believed), believed.len(), now);
         self.ports.progress.send_if_modified(|current| {
             let changed = *current != view;
             *current = view;
             changed
         });
+    }
+
+    /// Whether this node's clock is its peers' (protocol section 2).
+    fn clocks_agree(&mut self, now: Instant) -> bool {
+        self.clocks.observe(self.ports.peers.borrow().ready(), wall_now(), now);
+        let skew = self.clocks.median();
+        let agree = skew.unsigned_abs() <= self.ports.max_clock_drift;
+        if agree != self.clocks_agree {
+            tracing::warn!(skew_millis = skew, agree, "this node's clock beside its peers'");
+            self.clocks_agree = agree;
+        }
+        agree
     }
 
     fn fetched(&mut self, fetched: Fetched) {

@@ -50,12 +50,13 @@ impl Offence {
         }
     }
 
+    /// A little more than a round share of the limit: penalties decay between one offence and the next.
     fn weight(self) -> f64 {
         match self {
-            Self::Malformed | Self::Invalid => 25.0,
-            Self::Useless => 20.0,
+            Self::Malformed | Self::Invalid => 26.0,
+            Self::Useless => 21.0,
             Self::Excess => 1.0,
-            Self::Timeout => 5.0,
+            Self::Timeout => 5.5,
             Self::OtherChain => LIMIT,
         }
     }

@@ -7,7 +7,6 @@ use crate::wire::{GossipMessage, MAX_RANGE_BLOCKS, Refusal, Request, Response, S
 use libp2p::PeerId;
 use libp2p::gossipsub::{Message, MessageAcceptance, MessageId};
 use libp2p::request_response::{InboundFailure, InboundRequestId, ResponseChannel};
-use std::io;
 use tokio::time::Instant;
 
 impl NetworkTask {
@@ -89,7 +88,7 @@ impl NetworkTask {
         }
         if let Request::Status(status) = &request {
             count("answered");
-            let own = self.status;
+            let own = self.own_status(now);
             self.reply(channel, Response::Status(own));
             self.learn(peer, *status, now);
             return;
@@ -140,10 +139,6 @@ impl NetworkTask {
             state.waiting = state.waiting.saturating_sub(1);
         }
         match error {
-            InboundFailure::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-                tracing::debug!(%peer, %error, "request is malformed");
-                self.blame(peer, Offence::Malformed, now);
-            }
             // A stream that never brings its request to an end.
             InboundFailure::Timeout => self.blame(peer, Offence::Timeout, now),
             InboundFailure::Io(_)
@@ -164,10 +159,8 @@ impl NetworkTask {
         if state.status.is_none() {
             tracing::info!(%peer, address = %state.address, head = status.head_height.0, "peer is ready");
         }
-        if state.status != Some(status) {
-            state.status = Some(status);
-            self.changed = true;
-        }
+        (state.status, state.status_at) = (Some(status), now);
+        self.changed = true;
     }
 }
 

@@ -1,6 +1,7 @@
 //! What this node tells and asks.
 
 use super::behaviour::ident;
+use super::codec::Question;
 use super::handle::RequestError;
 use super::task::{Asked, NetworkTask};
 use crate::peers::Offence;
@@ -42,16 +43,17 @@ impl NetworkTask {
             return;
         }
         let kind = request.name();
-        let id = self.swarm.behaviour_mut().requests.send_request(&peer, request);
+        let id = self.swarm.behaviour_mut().requests.send_request(&peer, Question::Valid(request));
         self.asked.insert(id, Asked::Node { kind, at: now, reply });
     }
 
     /// Asks every peer whose time has come who it is.
     pub(super) fn ask_due_statuses(&mut self, now: Instant) {
+        let own = self.own_status(now);
         for (id, peer) in &mut self.peers {
             if peer.status_due.is_some_and(|due| due <= now) {
                 peer.status_due = None;
-                let request = Request::Status(self.status);
+                let request = Question::Valid(Request::Status(own));
                 let question = self.swarm.behaviour_mut().requests.send_request(id, request);
                 self.asked.insert(question, Asked::Status);
             }

@@ -1,7 +1,10 @@
 //! What the swarm reports.
 
 use super::behaviour::BehaviourEvent;
+use super::codec::Question;
 use super::task::{NetworkTask, Peer};
+use crate::peers::Offence;
+use crate::wire::Response;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, ping, request_response};
@@ -91,16 +94,13 @@ impl NetworkTask {
         }
     }
 
-    fn on_request_response(
-        &mut self,
-        event: request_response::Event<crate::wire::Request, crate::wire::Response>,
-        now: Instant,
-    ) {
+    fn on_request_response(&mut self, event: request_response::Event<Question, Response>, now: Instant) {
         use request_response::{Event, Message};
         match event {
-            Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
-                self.asked_by(peer, request_id, request, channel, now);
-            }
+            Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => match request {
+                Question::Valid(request) => self.asked_by(peer, request_id, request, channel, now),
+                Question::Malformed => self.blame(peer, Offence::Malformed, now),
+            },
             Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
                 self.answered(peer, request_id, response, now);
             }
@@ -118,6 +118,7 @@ impl NetworkTask {
             outbound: endpoint.is_dialer(),
             agent: None,
             status: None,
+            status_at: now,
             since: now,
             round_trip: None,
             status_due: Some(now),

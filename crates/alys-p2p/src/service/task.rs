@@ -56,6 +56,7 @@ pub(super) struct Peer {
     pub(super) outbound: bool,
     pub(super) agent: Option<String>,
     pub(super) status: Option<Status>,
+    pub(super) status_at: Instant,
     pub(super) since: Instant,
     pub(super) round_trip: Option<Duration>,
     /// When to ask for its status again; none while a question is open.
@@ -87,7 +88,9 @@ pub struct NetworkTask {
     pub(super) dials: Dials,
     pub(super) asked: HashMap<OutboundRequestId, Asked>,
     pub(super) answering: BTreeMap<RequestId, (PeerId, ResponseChannel<Response>)>,
-    pub(super) status: Status,
+    status: Status,
+    /// When the node set it.
+    status_at: Instant,
     pub(super) listening: Vec<Multiaddr>,
     /// Whether readers should see a new view.
     pub(super) changed: bool,
@@ -123,6 +126,7 @@ impl NetworkTask {
             asked: HashMap::new(),
             answering: BTreeMap::new(),
             status,
+            status_at: now,
             listening: Vec::new(),
             changed: true,
             scored: now,
@@ -164,8 +168,15 @@ impl NetworkTask {
             Command::Ask { peer, request, reply } => self.ask(peer, request, reply, now),
             Command::Answer { id, response } => self.answer(id, response),
             Command::Blame { peer, offence } => self.blame(peer, offence, now),
-            Command::Status(status) => self.status = status,
+            Command::Status(status) => (self.status, self.status_at) = (status, now),
         }
+    }
+
+    /// What peers are told, with the clock as it is now.
+    pub(super) fn own_status(&self, now: Instant) -> Status {
+        let passed = now.saturating_duration_since(self.status_at).as_millis();
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        Status { time: self.status.time.saturating_add(passed), ..self.status }
     }
 
     /// Everything that is due.
@@ -227,6 +238,7 @@ impl NetworkTask {
             listed: self.dials.is_listed(id),
             agent: peer.agent.clone(),
             status: peer.status,
+            status_at: peer.status_at,
             since: peer.since,
             round_trip: peer.round_trip,
             penalty: self.standings.penalty(id, now),

@@ -38,6 +38,8 @@ pub struct PeerView {
     pub agent: Option<String>,
     /// What it last said of itself; none before the handshake is done.
     pub status: Option<Status>,
+    /// When it said so.
+    pub status_at: Instant,
     /// Since when it is connected.
     pub since: Instant,
     /// Round trip of the last ping.

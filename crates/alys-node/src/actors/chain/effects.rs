@@ -101,12 +101,12 @@ impl ChainActor {
     }
 
     async fn sign(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
-        let caught_up = self.ports.caught_up.as_ref().is_none_or(|caught_up| *caught_up.borrow());
+        let level = self.ports.may_sign.as_ref().is_none_or(|may_sign| *may_sign.borrow());
         if let SignRequest::Proposal { slot, .. } = &request {
             self.timings.proposal_asked(id);
             self.requests.proposed(*slot);
         }
-        let open = self.gate.is_open() && caught_up;
+        let open = self.gate.is_open() && level;
         match &self.ports.signer {
             Some(signer) if open => {
                 let ask = signer.ask(|reply| SignerMessage::Sign { request, reply });

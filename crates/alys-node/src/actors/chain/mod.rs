@@ -60,8 +60,8 @@ pub struct ChainPorts {
     pub events: broadcast::Sender<ChainEvent>,
     /// Where the network finds what to send.
     pub gossip: broadcast::Sender<Gossip>,
-    /// Whether the node has caught up with its peers: before, nothing is signed. None without a network.
-    pub caught_up: Option<watch::Receiver<bool>>,
+    /// Whether the node is level with its peers, in blocks and in time: else nothing is signed. None without a network.
+    pub may_sign: Option<watch::Receiver<bool>>,
 }
 
 /// Why the chain actor ends; its supervisor starts a new one from storage.
