@@ -1,5 +1,7 @@
 //! A node that is behind, with an honest peer and one that lies.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+
 use alys_crypto::SecretKey;
 use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;

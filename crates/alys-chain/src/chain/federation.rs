@@ -19,9 +19,8 @@ impl Chain {
         self.check_basis(&change.basis)?;
         let members_root = change.members.tree_hash_root();
         let outcome = self.keep_change(change);
-        match &outcome {
-            Ok(Some(message)) => self.journal.later(Effect::Broadcast(Message::FederationChange(message.clone()))),
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(message)) = &outcome {
+            self.journal.later(Effect::Broadcast(Message::FederationChange(message.clone())));
         }
         let outcome = outcome.map(|_| ());
         self.journal.later(Effect::FederationProcessed { members_root, outcome });

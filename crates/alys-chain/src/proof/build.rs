@@ -165,7 +165,7 @@ impl Verifier {
         super::verifier::Trust {
             genesis_root: constants.genesis_root,
             auxpow_chain_id: constants.spec.auxpow.chain_id,
-            rules: constants.auxpow_rules.clone(),
+            rules: constants.auxpow_rules,
             limit: constants.asert.limit(),
             min_finalization_depth: constants.spec.min_finalization_depth,
         }

@@ -30,7 +30,7 @@ impl Backoff {
     /// An attempt began or failed: not again before the pause is over.
     pub(crate) fn wait(&mut self, now: Instant) {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // 0..=127 of 256ths: up to half.
+        // At most 127/256: up to half.
         let off = u32::try_from(self.seed >> 57).unwrap_or(0);
         let shortened = self.pause.saturating_sub(self.pause.saturating_mul(off) / 256);
         self.due = now + shortened;

@@ -98,7 +98,13 @@ pub(super) struct Requests {
     produced: Vec<Reply<Result<BlockRef, ProduceError>>>,
     /// Slot of the proposal that was signed last.
     own: Option<Slot>,
-    changes: BTreeMap<Root, (Instant, Vec<Reply<Result<(), FederationError>>>)>,
+    changes: BTreeMap<Root, Change>,
+}
+
+/// A change of the federation on its way through the core.
+struct Change {
+    began: Instant,
+    replies: Vec<Reply<Result<(), FederationError>>>,
 }
 
 impl Requests {
@@ -121,7 +127,7 @@ impl Requests {
     }
 
     pub(super) fn federation_processed(&mut self, members: &Root, outcome: &Result<(), FederationError>) {
-        let Some((began, replies)) = self.changes.remove(members) else { return };
+        let Some(Change { began, replies }) = self.changes.remove(members) else { return };
         record("update_federation", if outcome.is_ok() { "queued" } else { "rejected" }, began);
         for reply in replies {
             reply.send(outcome.clone());
@@ -192,7 +198,8 @@ impl ChainActor {
         ctx: &mut Context<ChainMessage>,
     ) {
         let members = change.members.tree_hash_root();
-        self.requests.changes.entry(members).or_insert_with(|| (Instant::now(), Vec::new())).1.push(reply);
+        let change_of = self.requests.changes.entry(members);
+        change_of.or_insert_with(|| Change { began: Instant::now(), replies: Vec::new() }).replies.push(reply);
         if let Err(error) = self.feed(Input::FederationChange(change), ctx).await {
             tracing::debug!(%error, "change of the federation not taken");
         }
