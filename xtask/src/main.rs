@@ -8,6 +8,7 @@
 
 mod bench;
 mod chaos;
+mod demo;
 mod dev;
 mod dist;
 mod docs;
@@ -48,6 +49,7 @@ usage: cargo xtask <command>
   sim [options]             simulate federations with faults; `sim --help` lists the options, and
                             `sim replay`, `sim minimise`, `sim planted`
   bench [group [rows]]      run the benchmarks; `bench actors tell` measures the rows with that in their names
+  demo peg                  play the peg's whole story on a development chain; fails if an amount is off
   docs [--open]             build the API documentation
   dist                      build the release archive under target/dist
   setup                     only the set-up
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::fuzz(&rest),
         Some("bench") => bench::bench(&rest),
         Some("sim") => sim::sim(&rest),
+        Some("demo") => demo::demo(&rest),
         Some("docs") => docs::docs(&rest),
         Some("dist") => none(&rest).and_then(|()| dist::dist()),
         Some("setup") => none(&rest).and_then(|()| setup::prepare().map(drop)),

@@ -6,6 +6,7 @@
 //! - [`embedded()`]: that value behind the port, owned by one task with a bounded inbox; [`BlockLog`] keeps its blocks in
 //!   a file.
 //! - [`BlockTemplate`] and [`grind`]: what a merged miner needs to put a commitment into a coinbase and find a nonce.
+//! - [`signing`]: members' signatures of the federation's payments, exchanged as PSBTs.
 //! - [`HeaderChain`]: headers first, ordered by work, for every network, bounded.
 //!
 //! Invariants: everything kept is bounded by a named limit; nothing from outside is kept before it was checked; no
@@ -20,6 +21,7 @@ pub use embedded::{EmbeddedError, RegtestHandle, embedded};
 pub use header_chain::{Checkpoint, EpochStart, HeaderChain, HeaderError, Inserted, Limits as HeaderLimits, TipChange};
 pub use port::{BestBlock, BitcoinPort, BlockPlace, FoundTransaction, Invalid, PlacedHeader, PortError, Unavailable};
 pub use regtest::{BlockError, Coin, Limits as RegtestLimits, PoolError, Regtest, Submitted, TransactionError};
+pub use signing::{CustodyKey, SigningError, SigningSession};
 pub use template::{BlockTemplate, GrindError, TemplateError, TemplateTransaction, grind, grind_to};
 
 pub mod block_log;
@@ -30,4 +32,5 @@ pub mod merkle;
 pub mod port;
 pub mod regtest;
 pub mod script;
+pub mod signing;
 pub mod template;

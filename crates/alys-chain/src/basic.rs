@@ -37,7 +37,7 @@ fn parent_certificate(constants: &Constants, block: &SignedBlock) -> Result<(), 
 }
 
 fn body(constants: &Constants, block: &SignedBlock) -> Result<(), BlockError> {
-    if let Some(field) = unknown_records(&block.body) {
+    if let Some(field) = unknown_records(&block.body, constants.peg.is_some()) {
         return Err(BlockError::UnknownRecords { field });
     }
     if let Some(record) = block.body.auxpow.first() {
@@ -56,19 +56,18 @@ fn body(constants: &Constants, block: &SignedBlock) -> Result<(), BlockError> {
     Ok(())
 }
 
-/// Records of the peg, which the rules at no height of this version know.
-fn unknown_records(body: &BlockBody) -> Option<&'static str> {
-    [
+/// Records that the rules do not know: those of the peg where there is none, and those that no version knows.
+fn unknown_records(body: &BlockBody, has_peg: bool) -> Option<&'static str> {
+    let peg = [
         (body.bitcoin_headers.is_empty(), "bitcoin_headers"),
         (body.pegins.is_empty(), "pegins"),
         (body.pegout_batches.is_empty(), "pegout_batches"),
         (body.fee_bumps.is_empty(), "fee_bumps"),
         (body.settlements.is_empty(), "settlements"),
         (body.refunds.is_empty(), "refunds"),
-        (body.pause.is_empty(), "pause"),
-    ]
-    .into_iter()
-    .find_map(|(empty, field)| (!empty).then_some(field))
+    ];
+    let others = [(body.pause.is_empty(), "pause")];
+    peg.into_iter().filter(|_| !has_peg).chain(others).find_map(|(empty, field)| (!empty).then_some(field))
 }
 
 fn payload(constants: &Constants, block: &SignedBlock) -> Result<(), BlockError> {

@@ -1,7 +1,7 @@
 //! Plain data from which a chain starts again.
 
 use crate::{Pointers, state::ChainState};
-use alys_primitives::{AuxPowRecord, BlockHeader, Height, Members, Notarization, Root, SignedBlock, Slot, Wei};
+use alys_primitives::{AuxPowRecord, BlockHeader, Burns, Height, Members, Notarization, Root, SignedBlock, Slot, Wei};
 use serde::{Deserialize, Serialize};
 
 /// The newest finalized block with its state: everything below it can be forgotten.
@@ -59,4 +59,6 @@ pub struct RestoredBlock {
     pub block: SignedBlock,
     /// The fees that its transactions paid.
     pub fees: Wei,
+    /// What they burned for bitcoin.
+    pub burns: Burns,
 }

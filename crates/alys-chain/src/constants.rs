@@ -1,6 +1,6 @@
 //! What never changes on one chain, with everything derived from it once.
 
-use crate::{error::GenesisError, federation::Federation, scheme::Scheme};
+use crate::{error::GenesisError, federation::Federation, peg::PegRules, scheme::Scheme};
 use alys_auxpow::Asert;
 use alys_crypto::{Domain, DomainType, SigningRoot};
 use alys_primitives::{ApprovalData, BlockHeader, ChainSpec, FixedBytes, Height, Root, Slot, TreeHash as _};
@@ -16,6 +16,8 @@ pub(crate) struct Constants {
     pub(crate) asert: Asert,
     pub(crate) auxpow_rules: alys_auxpow::Rules,
     pub(crate) scheme: Scheme,
+    /// The peg's rules; none for a chain without a peg.
+    pub(crate) peg: Option<PegRules>,
 }
 
 impl Constants {
@@ -25,6 +27,7 @@ impl Constants {
         let asert = Asert::of_spec(&spec.auxpow)?;
         let federation = Federation::new(spec.members.clone(), scheme)
             .map_err(|(index, reason)| GenesisError::Member { index, reason })?;
+        let peg = spec.peg.first().map(PegRules::new).transpose()?;
         let genesis_header = spec.genesis_header();
         let constants = Self {
             genesis_root: spec.genesis_root(),
@@ -33,6 +36,7 @@ impl Constants {
             asert,
             auxpow_rules: alys_auxpow::Rules::of_spec(&spec.auxpow),
             scheme,
+            peg,
             spec,
         };
         Ok((constants, Arc::new(federation)))

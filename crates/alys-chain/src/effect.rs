@@ -6,8 +6,8 @@ use crate::{
 };
 use alys_crypto::SigningRoot;
 use alys_primitives::{
-    Address, Approval, ApprovalData, AuxPowRecord, B256, Epoch, Evidence, FederationChange, Height, Notarization, Root,
-    SignedBlock, Slot, UnixMillis, Wei, Withdrawal,
+    Address, Approval, ApprovalData, AuxPowRecord, B256, Burns, Epoch, Evidence, FederationChange, Height,
+    Notarization, Root, SignedBlock, Slot, UnixMillis, Wei, Withdrawal,
 };
 use std::sync::Arc;
 
@@ -277,6 +277,8 @@ pub enum ChainWrite {
         block: Arc<SignedBlock>,
         /// The fees that its transactions paid.
         fees: Wei,
+        /// What they burned for bitcoin.
+        burns: Burns,
     },
     /// A block's certificate; at most one per block.
     Certificate(Notarization),

@@ -101,6 +101,9 @@ pub enum BlockError {
     /// A bad AuxPoW record.
     #[error("AuxPoW: {0}")]
     AuxPow(#[from] AuxPowError),
+    /// Bad records of the peg.
+    #[error("peg: {0}")]
+    Peg(#[from] crate::peg::PegError),
     /// A bad federation change.
     #[error("federation change: {0}")]
     Federation(#[from] FederationError),
@@ -528,4 +531,7 @@ pub enum GenesisError {
     /// The difficulty's constants are unusable.
     #[error("difficulty: {0}")]
     Difficulty(#[from] alys_auxpow::AsertError),
+    /// The peg's constants are unusable.
+    #[error("chain spec: {0}")]
+    Peg(#[from] crate::peg::PegSpecError),
 }

@@ -1,8 +1,8 @@
 //! Facts that the outside tells the core.
 
-use crate::verify::Verified;
+use crate::{peg::PegOffer, verify::Verified};
 use alys_primitives::{
-    Approval, AuxPowRecord, Evidence, ExecutionPayload, ExecutionRequests, FederationChange, Notarization,
+    Approval, AuxPowRecord, Burns, Evidence, ExecutionPayload, ExecutionRequests, FederationChange, Notarization,
     SignatureBytes, SignedBlock, Wei,
 };
 
@@ -51,6 +51,8 @@ pub enum Input {
     Evidence(Verified<Evidence>),
     /// A change of the federation that a quorum signed. Answered by [`crate::Effect::FederationProcessed`].
     FederationChange(Verified<FederationChange>),
+    /// What this node's Bitcoin suggests for blocks of ours; replaces what was suggested before. Never kept.
+    Peg(Box<PegOffer>),
     /// Answers [`crate::Effect::Build`].
     Built {
         /// Which.
@@ -104,6 +106,8 @@ pub enum ExecutionOutcome {
     Valid {
         /// Base and priority fees together in wei, computed from receipts that were checked against the receipts root.
         fees: Wei,
+        /// What the bridge contract logged, in order.
+        burns: Burns,
     },
     /// The payload is wrong; blames the block.
     Invalid {

@@ -38,6 +38,7 @@ mod fees;
 mod input;
 mod journal;
 mod payload_hash;
+pub mod peg;
 mod pending;
 pub mod proof;
 mod queue;

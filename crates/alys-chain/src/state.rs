@@ -3,6 +3,7 @@
 //! A state is a function of the block's ancestors, the block itself and the certificates among them. It takes for
 //! granted that the block is notarized, because only notarized blocks have children.
 
+use crate::peg::Peg;
 use alys_primitives::{B256, BitVector, Epoch, Height, MaxMembers, Optional, Root, VariableList, Wei, typenum};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
@@ -46,6 +47,8 @@ pub struct ChainState {
     pub ledger: Ledger,
     /// Members that were proven to have signed twice.
     pub offences: Offences,
+    /// The peg: the chain's view of Bitcoin and the books.
+    pub peg: Peg,
 }
 
 impl ChainState {
@@ -145,9 +148,9 @@ pub struct Carrier {
 /// Totals in wei. Supply is `minted - burned`; minting fees again is internal and not part of `minted`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
 pub struct Ledger {
-    /// The genesis allocation and deposits.
+    /// The genesis allocation and deposits, those among them that nobody was credited for.
     pub deposited: Wei,
-    /// Credited deposits, the genesis allocation among them.
+    /// Credited deposits and refunds, the genesis allocation among them.
     pub minted: Wei,
     /// Burned for payments on Bitcoin.
     pub burned: Wei,

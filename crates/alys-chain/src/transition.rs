@@ -9,14 +9,15 @@ use crate::{
     evidence,
     federation::Federation,
     fees::{self, Distribution},
+    peg::{self, Peg},
     scheme::Scheme,
     state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, Offences, Point},
     tree::Entry,
 };
 use alys_auxpow::Target;
 use alys_primitives::{
-    AuxPowRecord, B256, BlockHeader, Epoch, FederationChange, Height, Optional, Root, SignatureBytes, SignedBlock,
-    Slot, VariableList, Wei, Withdrawal,
+    AuxPowRecord, B256, BlockHeader, Burns, Epoch, FederationChange, Height, Optional, Root, Sats, SignatureBytes,
+    SignedBlock, Slot, VariableList, Wei, Withdrawal,
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -58,6 +59,7 @@ pub(crate) fn genesis(constants: &Constants, federation: Arc<Federation>) -> Ent
         next_randao: next_randao(constants.spec.evm.genesis_prev_randao, &SignatureBytes::ZERO),
         ledger: Ledger { deposited: allocation, minted: allocation, burned: Wei::ZERO, fees_reminted: Wei::ZERO },
         offences: Offences::default(),
+        peg: Peg::genesis(constants.peg.as_ref()),
     };
     Entry {
         root,
@@ -174,6 +176,8 @@ pub(crate) struct Checked {
     rules: ChildRules,
     commitment: Option<Commitment>,
     offences: Offences,
+    /// What the peg's records do; none if there are none.
+    peg: Option<peg::Step>,
 }
 
 /// Checks everything about a block that depends on its ancestors, execution apart.
@@ -200,7 +204,9 @@ pub(crate) fn check(
         }
         None => None,
     };
-    check_payload(parent, block, commitment.as_ref().map_or(&[], Commitment::withdrawals))?;
+    let fees = commitment.as_ref().map_or(&[][..], Commitment::withdrawals);
+    let peg = check_peg(constants, parent, &rules, block, fees.len())?;
+    check_payload(parent, block, &withdrawals(parent, fees, peg.as_ref())?)?;
     let before = &parent.state.offences;
     let mut offences = if rules.epoch == parent.state.epoch { before.clone() } else { before.next_epoch() };
     evidence::record(&mut offences, rules.epoch, &block.body.evidence)?;
@@ -210,7 +216,7 @@ pub(crate) fn check(
         rules.change = VariableList::new(vec![in_flight]).map_err(|_| FederationError::InFlight)?;
         rules.next_federation = Some(next);
     }
-    Ok(Checked { rules, commitment, offences })
+    Ok(Checked { rules, commitment, offences, peg })
 }
 
 /// Checks that a change of the federation can go into a child whose parent prescribes these rules (section 7).
@@ -219,6 +225,64 @@ pub(crate) fn check_change(rules: &ChildRules, change: &FederationChange) -> Res
         return Err(FederationError::Epoch { found: change.epoch, expected: rules.epoch });
     }
     if rules.change.is_empty() { Ok(()) } else { Err(FederationError::InFlight) }
+}
+
+/// Applies the peg's records of a block.
+fn check_peg(
+    constants: &Constants,
+    parent: &Entry,
+    rules: &ChildRules,
+    block: &SignedBlock,
+    fee_withdrawals: usize,
+) -> Result<Option<peg::Step>, BlockError> {
+    let body = &block.body;
+    let is_empty = body.bitcoin_headers.is_empty()
+        && body.settlements.is_empty()
+        && body.pegins.is_empty()
+        && body.refunds.is_empty()
+        && body.fee_bumps.is_empty()
+        && body.pegout_batches.is_empty();
+    let Some(peg_rules) = constants.peg.as_ref().filter(|_| !is_empty) else { return Ok(None) };
+    let place = peg_place(constants, parent, rules, block.header.slot, fee_withdrawals);
+    let step = peg::Applier::new(peg_rules, &parent.state.peg, place).body(body)?;
+    Ok(Some(step))
+}
+
+/// What the peg's rules look at of a child of `parent` in `slot`.
+pub(crate) fn peg_place(
+    constants: &Constants,
+    parent: &Entry,
+    rules: &ChildRules,
+    slot: Slot,
+    fee_withdrawals: usize,
+) -> peg::Place {
+    let max = usize::try_from(constants.spec.max_withdrawals).unwrap_or(usize::MAX);
+    peg::Place {
+        height: rules.height,
+        time: constants.spec.slot_start(slot),
+        finalized: parent.state.finalized.height,
+        max_withdrawals: max.saturating_sub(fee_withdrawals),
+    }
+}
+
+/// All withdrawals of a child's payload in their order (section 7): miner, federation, refunds, deposits.
+pub(crate) fn withdrawals(
+    parent: &Entry,
+    fees: &[Withdrawal],
+    peg: Option<&peg::Step>,
+) -> Result<Vec<Withdrawal>, BlockError> {
+    let mut withdrawals = fees.to_vec();
+    for mint in peg.map_or(&[][..], |step| &step.mints) {
+        let position = u64::try_from(withdrawals.len()).map_err(|_| BlockError::Overflow)?;
+        let index = parent.state.next_withdrawal_index.checked_add(position).ok_or(BlockError::Overflow)?;
+        withdrawals.push(Withdrawal {
+            index,
+            validator_index: mint.kind.validator_index(),
+            address: mint.address,
+            amount: mint.amount,
+        });
+    }
+    Ok(withdrawals)
 }
 
 fn check_header(
@@ -271,8 +335,9 @@ pub(crate) fn apply(
     block: &SignedBlock,
     checked: Checked,
     executed_fees: Wei,
+    burns: &Burns,
 ) -> Result<Entry, BlockError> {
-    let Checked { rules, commitment, offences } = checked;
+    let Checked { rules, commitment, offences, peg } = checked;
     let header = &block.header;
     let before = &parent.state;
     let root = header.root();
@@ -298,11 +363,16 @@ pub(crate) fn apply(
         next_randao: next_randao(block.payload.prev_randao, &block.author_signature),
         ledger: before.ledger,
         offences,
+        peg: before.peg.clone(),
     };
     let carries = match commitment {
         Some(commitment) => Some(record(constants.scheme, &mut state, root, header.height, commitment)?),
         None => None,
     };
+    if let Some(step) = peg {
+        credit(&mut state, step)?;
+    }
+    burn(constants, &mut state, root, header.height, burns)?;
     settle_carriers(&mut state, header.height, constants.spec.min_finalization_depth);
     Ok(Entry {
         root,
@@ -316,6 +386,41 @@ pub(crate) fn apply(
         votes: BTreeMap::new(),
         children: BTreeSet::new(),
     })
+}
+
+/// Takes the peg's records into the state.
+fn credit(state: &mut ChainState, step: peg::Step) -> Result<(), BlockError> {
+    let minted = u64::try_from(step.mints.len()).map_err(|_| BlockError::Overflow)?;
+    state.next_withdrawal_index = state.next_withdrawal_index.checked_add(minted).ok_or(BlockError::Overflow)?;
+    for mint in &step.mints {
+        state.ledger.minted = state.ledger.minted.checked_add(mint.amount.to_wei()).ok_or(BlockError::Overflow)?;
+    }
+    let deposited = in_wei(step.deposited)?;
+    state.ledger.deposited = state.ledger.deposited.checked_add(deposited).ok_or(BlockError::Overflow)?;
+    state.peg = step.peg;
+    Ok(())
+}
+
+/// Takes burns into the state. A chain without a peg has nobody who could pay them, and only counts.
+fn burn(
+    constants: &Constants,
+    state: &mut ChainState,
+    root: Root,
+    height: Height,
+    burns: &Burns,
+) -> Result<(), BlockError> {
+    if let Some(rules) = &constants.peg {
+        let (peg, _) = peg::burns(rules, &state.peg, root, height, burns)?;
+        state.peg = peg;
+    }
+    for burn in burns {
+        state.ledger.burned = state.ledger.burned.checked_add(burn.amount).ok_or(BlockError::Overflow)?;
+    }
+    Ok(())
+}
+
+fn in_wei(amount: Sats) -> Result<Wei, BlockError> {
+    Wei::from(amount.0).checked_mul(Wei::from(peg::WEI_PER_SAT)).ok_or(BlockError::Overflow)
 }
 
 /// Takes a committed record into the state.

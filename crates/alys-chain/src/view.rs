@@ -2,6 +2,7 @@
 
 use crate::{
     BlockRef,
+    peg::Peg,
     state::{ChangeInFlight, Committed, Ledger, Offences},
 };
 use alys_primitives::{AuxBundle, Epoch, Members, Root, Wei};
@@ -40,6 +41,8 @@ pub struct ChainView {
     pub change: Option<ChangeInFlight>,
     /// Members that the head's chain has proven to have signed twice.
     pub offences: Offences,
+    /// The peg in the head's chain.
+    pub peg: Peg,
     /// The bundles whose work waits for an author.
     pub queued_auxpow: Arc<Vec<QueuedAuxPow>>,
     /// The block that a template made now ends with; zero if every block is committed.

@@ -16,6 +16,7 @@
 //! Absent on purpose: pools, JSON-RPC for users, TLS (engines stand beside the node), and anything else that the
 //! consensus side does not need.
 
+mod burns;
 mod client;
 mod fork;
 mod hash;
@@ -23,6 +24,7 @@ mod jwt;
 mod port;
 pub mod wire;
 
+pub use burns::{BRIDGE_ADDRESS, BurnError, Log, REQUEST_PEG_OUT, burns};
 pub use client::{
     ChainIdentity, ConfigError, EndpointConfig, EngineClient, EngineClientConfig, HistoryFuture, PayloadHistory,
     RetryPolicy, Timeouts,

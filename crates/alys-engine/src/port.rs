@@ -1,6 +1,6 @@
 //! The port's trait and data.
 
-use alys_primitives::{Address, B256, ExecutionPayload, ExecutionRequests, Wei, Withdrawal};
+use alys_primitives::{Address, B256, Burns, ExecutionPayload, ExecutionRequests, Wei, Withdrawal};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 
@@ -180,4 +180,8 @@ pub trait ExecutionEngine: Send + Sync + 'static {
 
     /// The fees of an executed block.
     fn block_fees(&self, block_hash: B256) -> impl Future<Output = Result<BlockFees, EngineError>> + Send;
+
+    /// What an executed block burned for bitcoin: [`crate::burns`] of its receipts, which were checked against the
+    /// receipts root.
+    fn block_burns(&self, block_hash: B256) -> impl Future<Output = Result<Burns, EngineError>> + Send;
 }

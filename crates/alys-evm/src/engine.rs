@@ -6,6 +6,7 @@ use alys_engine::{
     Attributes, BlockFees, BuiltPayload, EngineError, EngineInfo, ExecutionEngine, ForkchoiceOutcome, ForkchoiceState,
     NewPayload, PayloadId, PayloadStatus,
 };
+use alys_primitives::Burns;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +29,8 @@ pub enum EngineRequest {
     NewPayload(Box<NewPayload>, Reply<PayloadStatus>),
     /// [`Executor::block_fees`].
     BlockFees(B256, Reply<BlockFees>),
+    /// [`Executor::block_burns`].
+    BlockBurns(B256, Reply<Burns>),
 }
 
 impl Executor {
@@ -42,6 +45,7 @@ impl Executor {
             EngineRequest::GetPayload(id, reply) => drop(reply.send(self.get_payload(id))),
             EngineRequest::NewPayload(payload, reply) => drop(reply.send(self.new_payload(&payload))),
             EngineRequest::BlockFees(hash, reply) => drop(reply.send(self.block_fees(hash))),
+            EngineRequest::BlockBurns(hash, reply) => drop(reply.send(self.block_burns(hash))),
         }
     }
 
@@ -134,5 +138,9 @@ impl ExecutionEngine for EmbeddedEngine {
 
     async fn block_fees(&self, block_hash: B256) -> Result<BlockFees, EngineError> {
         self.ask(|reply| EngineRequest::BlockFees(block_hash, reply)).await
+    }
+
+    async fn block_burns(&self, block_hash: B256) -> Result<Burns, EngineError> {
+        self.ask(|reply| EngineRequest::BlockBurns(block_hash, reply)).await
     }
 }

@@ -10,7 +10,7 @@ use alloy_eips::eip7840::BlobParams;
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
 use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_genesis::{ChainConfig, Genesis, GenesisAccount};
-use alloy_primitives::{Address, B64, B256, Bytes, U256, address, hex, keccak256};
+use alloy_primitives::{Address, B64, B256, Bytes, U256, hex, keccak256};
 use alloy_trie::TrieAccount;
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub const MAX_GENESIS_BYTES: usize = 16 << 20;
 const ACCOUNT_FIELDS: [&str; 5] = ["nonce", "balance", "code", "storage", "secretKey"];
 
 /// Where the bridge contract stands.
-pub const BRIDGE_ADDRESS: Address = address!("bBbBBBBbbBBBbbbBbbBbbbbBBbBbbbbBbBbbBBbB");
+pub const BRIDGE_ADDRESS: Address = alys_engine::BRIDGE_ADDRESS;
 
 /// Gas limit of the chains that [`alys_genesis`] makes.
 pub const DEFAULT_GAS_LIMIT: u64 = 30_000_000;

@@ -433,6 +433,49 @@ fn an_account_can_take_on_code() {
     assert_eq!(reader.storage(BlockId::latest(), bob.address, U256::ZERO).unwrap(), U256::from(4));
 }
 
+/// Call data of `requestPegOut(bytes)`.
+fn peg_out(text: &[u8]) -> Bytes {
+    let mut input = alloy_primitives::keccak256("requestPegOut(bytes)")[..4].to_vec();
+    input.extend_from_slice(&U256::from(32).to_be_bytes::<32>());
+    input.extend_from_slice(&U256::from(text.len()).to_be_bytes::<32>());
+    input.extend_from_slice(text);
+    input.resize(4 + 64 + text.len().next_multiple_of(32), 0);
+    input.into()
+}
+
+#[test]
+fn burns_are_those_of_the_bridge_whoever_calls_it_and_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut executor = open(folder.path(), ExecutorConfig::default());
+    let alice = wallet(1);
+    let text = b"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+    // Passes call data and value on to the bridge.
+    let proxy = [&hex!("365f5f37 5f5f365f34 73")[..], BRIDGE_ADDRESS.as_slice(), &hex!("5af100")].concat();
+    // Logs its call data under the bridge's topic.
+    let impostor = [&hex!("365f5f37 33 7f")[..], alys_engine::REQUEST_PEG_OUT.as_slice(), &hex!("365fa200")].concat();
+    let (proxy_address, impostor_address) = (alice.address.create(0), alice.address.create(1));
+    let create = |nonce, code: &[u8]| alice.call(nonce, TxKind::Create, U256::ZERO, deploy(code));
+    extend(&mut executor, vec![create(0, &proxy), create(1, &impostor)]);
+    let forged: Bytes = [&peg_out(text)[4 + 32..]].concat().into();
+    let new = extend(
+        &mut executor,
+        vec![
+            alice.call(2, TxKind::Call(impostor_address), U256::ZERO, forged),
+            alice.call(3, TxKind::Call(proxy_address), coin(), peg_out(text)),
+            // Below the minimum: reverts, and leaves no log.
+            alice.call(4, TxKind::Call(BRIDGE_ADDRESS), U256::from(1), peg_out(text)),
+            alice.call(5, TxKind::Call(BRIDGE_ADDRESS), coin() * U256::from(2), peg_out(text)),
+        ],
+    );
+    assert_eq!(new.payload.transactions.len(), 4);
+    let burns = executor.block_burns(new.payload.block_hash).unwrap();
+    let seen: Vec<_> = burns.iter().map(|burn| (burn.log_index, burn.sender, burn.amount)).collect();
+    assert_eq!(seen, [(1, proxy_address, coin()), (2, alice.address, coin() * U256::from(2))]);
+    assert!(burns.iter().all(|burn| burn.bitcoin_address[..] == text[..]));
+    let unknown = B256::repeat_byte(1);
+    assert_eq!(executor.block_burns(unknown), Err(EngineError::UnknownBlock { hash: unknown }));
+}
+
 #[test]
 fn the_bridge_and_the_system_contracts_stand_in_genesis() {
     let folder = tempfile::tempdir().unwrap();

@@ -137,7 +137,7 @@ async fn carry_out(
                 let status = engine.new_payload(payload).await.unwrap();
                 assert_eq!(status, PayloadStatus::Valid);
                 let fees = engine.block_fees(hash).await.unwrap().total;
-                Input::Executed { id, outcome: ExecutionOutcome::Valid { fees } }
+                Input::Executed { id, outcome: ExecutionOutcome::Valid { fees, burns: Default::default() } }
             }
             Effect::Sign { id, request } => {
                 let (SignRequest::Proposal { signing_root, .. } | SignRequest::Approval { signing_root, .. }) = request;

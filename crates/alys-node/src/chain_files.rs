@@ -5,7 +5,8 @@ use crate::dev_accounts::{BALANCE_BTC, dev_accounts};
 use alloy_genesis::Genesis;
 use alys_evm::{AlysGenesis, DEFAULT_GAS_LIMIT, GenesisError, alys_genesis, genesis_hash, parse_genesis};
 use alys_primitives::{
-    Address, AuxPowSpec, B256, ChainSpec, EvmSpec, Fork, Height, Member, Members, SpecError, U256, VariableList,
+    Address, AuxPowSpec, B256, BitcoinCheckpoint, BitcoinHeaderBytes, ChainSpec, CustodyKeys, EvmSpec, Fork, Height,
+    Member, Members, PegSpec, Sats, SpecError, U256, VariableList,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -155,6 +156,41 @@ impl ChainFiles {
         Self::preset(members, genesis_time, slot_duration, balances, auxpow, limits)
     }
 
+    /// Gives the chain a peg to Bitcoin's regtest, held by these keys: few confirmations' worth of patience, low fees.
+    ///
+    /// # Errors
+    /// Constants out of range, such as no keys.
+    pub fn with_regtest_peg(mut self, custody_keys: Vec<B256>) -> Result<Self, ChainFilesError> {
+        let genesis = bitcoin::constants::genesis_block(bitcoin::Network::Regtest).header;
+        let header = bitcoin::consensus::serialize(&genesis);
+        // A majority, which lies between f + 1 and n - f for every n.
+        let majority = u64::try_from(custody_keys.len() / 2 + 1).unwrap_or(u64::MAX);
+        let peg = PegSpec {
+            network_magic: bitcoin::Network::Regtest.magic().to_bytes().into(),
+            checkpoint: BitcoinCheckpoint {
+                header: BitcoinHeaderBytes::try_from(header.as_slice()).unwrap_or_default(),
+                height: 0,
+                period_time: u64::from(genesis.time),
+                period_bits: u64::from(genesis.bits.to_consensus()),
+                earlier_times: VariableList::empty(),
+            },
+            header_window: 2016,
+            confirmations: 6,
+            min_pegin: Sats(10_000),
+            max_pegins: 16,
+            max_batch_requests: 64,
+            min_fee_rate: 2_000,
+            initial_fee_rate: 2_000,
+            max_fee_rate: 500_000,
+            bump_interval: 12,
+            custody_threshold: majority,
+            custody_keys: CustodyKeys::new(custody_keys).unwrap_or_default(),
+        };
+        self.spec.peg = VariableList::new(vec![peg]).unwrap_or_default();
+        self.spec.validate()?;
+        Ok(self)
+    }
+
     /// A chain for a federation that tries things out: nobody is funded, blocks cost real work.
     ///
     /// # Errors
@@ -212,6 +248,7 @@ impl ChainFiles {
             max_withdrawals: 256,
             auxpow,
             evm,
+            peg: VariableList::empty(),
         };
         spec.validate()?;
         Ok(Self { spec, genesis })

@@ -3,6 +3,7 @@
 //! - [`NodeBuilder`] starts a whole node (chain, EVM, pool, JSON-RPC, metrics; for development also a regtest Bitcoin and
 //!   a merged miner) inside the caller's tokio runtime and gives a [`Node`] with typed handles.
 //! - [`actors`] are the node's parts: each owns its state, the supervision tree of `alys-actor` restarts them.
+//! - [`bridge`] stands between the chain and Bitcoin: deposits in, payments out.
 //! - [`gateway`] is JSON-RPC; [`cli`] the command line of `alys-node`.
 //!
 //! Invariants:
@@ -15,11 +16,13 @@
 
 pub mod actors;
 pub mod bounded;
+pub mod bridge;
 pub mod chain_files;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev_accounts;
+pub mod evm_account;
 pub mod gateway;
 pub mod key_files;
 pub mod miner;

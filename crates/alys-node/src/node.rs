@@ -9,9 +9,10 @@ use crate::actors::service::{ServiceActor, ServiceEnd, service};
 use crate::actors::signer::SignerActor;
 use crate::actors::storage::StorageActor;
 use crate::actors::{Fatal, HandOver};
+use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, custody_key};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
-use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc};
+use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
 use crate::sync::{SyncActor, SyncPorts, SyncView};
 use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
@@ -39,6 +40,9 @@ const EVENTS: usize = 1024;
 
 /// How far back the newest own block is looked for, in blocks.
 const OWN_BLOCK_SEARCH: u32 = 1024;
+
+/// How often the bridge looks at Bitcoin and at the chain.
+const BRIDGE_PERIOD: Duration = Duration::from_millis(500);
 
 /// Requests that wait for the embedded Bitcoin.
 const BITCOIN_INBOX: usize = 64;
@@ -184,10 +188,15 @@ impl NodeBuilder {
         let (pool, pool_task) = PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(evm.clone()), journal)?;
         executor.set_source(Box::new(pool.clone()));
 
-        let genesis_view = Chain::genesis((*spec).clone(), chain_config.clone())?.view();
+        let genesis = Chain::genesis((*spec).clone(), chain_config.clone())?;
+        let peg_rules = genesis.peg_rules().cloned().map(Arc::new);
+        let genesis_view = genesis.view();
+        let (bridge_sender, bridge) = watch::channel(BridgeView::default());
+        let custody = validator.as_ref().and_then(|validator| custody_key(&validator.key));
         let (view_sender, view) = watch::channel(genesis_view);
         let (events, _) = broadcast::channel(EVENTS);
         let (gossip, _) = broadcast::channel(EVENTS);
+        let (peg_signatures, _) = broadcast::channel(EVENTS);
         let listening = Arc::new(watch::channel(None).0);
         let (peers, peers_view) = watch::channel(NetworkView::default());
         let (progress, sync_view) = watch::channel(SyncView::default());
@@ -244,6 +253,20 @@ impl NodeBuilder {
             let spec = spec.clone();
             root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
         };
+        let mut bridge_actor = None;
+        if let (Some(rules), Some(bitcoin)) = (&peg_rules, &bitcoin) {
+            let (rules, bitcoin) = (rules.clone(), bitcoin.clone());
+            let ports = BridgePorts {
+                bitcoin,
+                chain: chain.clone(),
+                chain_view: view.clone(),
+                view: Arc::new(bridge_sender),
+                signatures: peg_signatures.clone(),
+            };
+            bridge_actor = Some(root.add(Child::new("bridge", move || {
+                BridgeActor::new(rules.clone(), ports.clone(), custody.clone(), BRIDGE_PERIOD)
+            })));
+        }
         let mining = {
             let (spec, chain, view) = (spec.clone(), chain.clone(), view.clone());
             root.add(Child::new("mining", move || MiningActor::new(spec.clone(), chain.clone(), view.clone())))
@@ -298,6 +321,14 @@ impl NodeBuilder {
                 system: None,
                 network: network.clone(),
             },
+            peg: PegRpc {
+                rules: peg_rules,
+                view: view.clone(),
+                bridge: bridge.clone(),
+                store: store.clone(),
+                evm: evm.clone(),
+            },
+            dev_bitcoin: bitcoin.clone(),
             mining: MiningRpc {
                 mining: mining.clone(),
                 view: view.clone(),
@@ -324,6 +355,9 @@ impl NodeBuilder {
             evm,
             pool,
             bitcoin,
+            bridge,
+            bridge_actor,
+            peg_signatures,
             events,
             gossip,
             peers: peers_view,
@@ -444,6 +478,12 @@ pub struct Node {
     pub pool: PoolHandle,
     /// The embedded Bitcoin of a development node.
     pub bitcoin: Option<RegtestHandle>,
+    /// What the bridge sees of Bitcoin.
+    pub bridge: watch::Receiver<BridgeView>,
+    /// The bridge actor, which takes other members' signatures of payments; none without a peg or a Bitcoin.
+    pub bridge_actor: Option<Addr<BridgeMessage>>,
+    /// Subscribe here to our own signatures of payments, for the other members.
+    pub peg_signatures: broadcast::Sender<Arc<[u8]>>,
     /// Subscribe here to what happens to the chain.
     pub events: broadcast::Sender<ChainEvent>,
     /// Subscribe here to what peers should be told.

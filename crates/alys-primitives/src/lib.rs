@@ -17,6 +17,7 @@ mod block;
 mod federation;
 mod payload;
 mod peg;
+mod peg_spec;
 mod spec;
 mod units;
 mod vote;
@@ -30,8 +31,10 @@ pub use block::{
 pub use federation::{FederationChange, Member, Members, Pause};
 pub use payload::{ExecutionPayload, GWEI_IN_WEI, Transaction, Withdrawal, WithdrawalKind};
 pub use peg::{
-    BitcoinHeaderBytes, FeeBump, MerkleBranch, PegInRecord, PegOutBatch, PegOutId, Refund, Settlement, TransactionBytes,
+    AddressText, BitcoinHeaderBytes, Burn, Burns, FeeBump, MerkleBranch, PegInRecord, PegOutBatch, PegOutId, Refund,
+    Settlement, TransactionBytes,
 };
+pub use peg_spec::{BitcoinCheckpoint, CustodyKeys, PegSpec};
 pub use spec::{AuxPowSpec, ChainSpec, EvmSpec, Fork, SpecError};
 pub use ssz;
 pub use ssz_types::{BitVector, VariableList, typenum};

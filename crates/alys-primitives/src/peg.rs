@@ -1,6 +1,6 @@
 //! Records of the two-way peg that block bodies carry (protocol section 7).
 
-use crate::{B256, FixedBytes, Root};
+use crate::{Address, B256, FixedBytes, Root, Wei};
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, typenum};
 use tree_hash_derive::TreeHash;
@@ -75,3 +75,22 @@ pub struct Refund {
     /// Number of the reason.
     pub reason: u64,
 }
+
+/// A Bitcoin address as text, as a burn names it; unchecked.
+pub type AddressText = VariableList<u8, typenum::U128>;
+
+/// A burn that the bridge contract logged in a successful transaction: a wish for bitcoin.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash)]
+pub struct Burn {
+    /// Index of the log within its block.
+    pub log_index: u64,
+    /// Who burned, and who is refunded what can't be paid.
+    pub sender: Address,
+    /// Where the bitcoin shall go.
+    pub bitcoin_address: AddressText,
+    /// How much was burned, in wei; whole satoshis.
+    pub amount: Wei,
+}
+
+/// The burns of one block, in the order of their logs. A block's gas allows far fewer.
+pub type Burns = VariableList<Burn, typenum::U65536>;

@@ -1,6 +1,6 @@
 //! The constants that every node of one chain must share.
 
-use crate::{Address, B256, BlockHeader, Members, Root, Slot, U256, UnixMillis};
+use crate::{Address, B256, BlockHeader, Members, Optional, PegSpec, Root, Slot, U256, UnixMillis};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, typenum};
@@ -83,6 +83,9 @@ pub struct ChainSpec {
     pub auxpow: AuxPowSpec,
     /// Execution.
     pub evm: EvmSpec,
+    /// The two-way peg; a chain without one refuses all of its records.
+    #[serde(default)]
+    pub peg: Optional<PegSpec>,
 }
 
 /// Why a chain spec is refused.
@@ -223,6 +226,6 @@ impl ChainSpec {
             self.auxpow.min_auxpow_work.to_string(),
             "at least 2 hashes",
         )?;
-        Ok(())
+        self.peg.first().map_or(Ok(()), PegSpec::validate)
     }
 }

@@ -5,7 +5,7 @@ use crate::database::{Changes, Shared, root_of};
 use crate::{Column, Damage, Database, StoreError};
 use alys_chain::{ChainBatch, ChainWrite, Checkpoint, Pointers, Restored, RestoredBlock};
 use alys_primitives::ssz::{Decode, Encode};
-use alys_primitives::{AuxPowRecord, Height, Notarization, Root, SignedBlock, TreeHash as _, Wei};
+use alys_primitives::{AuxPowRecord, Burns, Height, Notarization, Root, SignedBlock, TreeHash as _, Wei};
 use rocksdb::ReadOptions;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,7 +15,8 @@ const STATE_ROOT_KEY: &[u8] = b"state_root";
 const CHECKPOINT_KEY: &[u8] = b"chain";
 
 const CHECKPOINT_KIND: Kind = Kind(*b"CHKP");
-const CHECKPOINT_VERSION: u16 = 1;
+/// Version 2 has the peg's ledger in the state.
+const CHECKPOINT_VERSION: u16 = 2;
 
 const ROOT_BYTES: usize = 32;
 const WEI_BYTES: usize = 32;
@@ -99,7 +100,7 @@ impl Writer<'_> {
     fn write(&mut self, write: &ChainWrite, order: (u64, u64)) -> Result<(), StoreError> {
         let changes = &mut self.changes;
         match write {
-            ChainWrite::Block { root, block, fees } => {
+            ChainWrite::Block { root, block, fees, burns } => {
                 let height = block.header.height;
                 self.heights.insert(*root, height);
                 let mut value = Vec::with_capacity(NUMBER_BYTES + WEI_BYTES + block.ssz_bytes_len());
@@ -107,6 +108,9 @@ impl Writer<'_> {
                 value.extend_from_slice(&fees.to_be_bytes::<WEI_BYTES>());
                 block.ssz_append(&mut value);
                 changes.put(Column::Blocks, root.as_slice(), &value);
+                if !burns.is_empty() {
+                    changes.put(Column::Burns, root.as_slice(), &burns.as_ssz_bytes());
+                }
                 changes.put(Column::BlocksByHeight, &height_key(height, *root), &[]);
             }
             ChainWrite::Certificate(certificate) => {
@@ -144,6 +148,7 @@ impl Writer<'_> {
                 };
                 if let Some(height) = height {
                     changes.delete(Column::Blocks, root.as_slice());
+                    changes.delete(Column::Burns, root.as_slice());
                     changes.delete(Column::BlocksByHeight, &height_key(height, *root));
                     changes.delete(Column::Certificates, root.as_slice());
                 }
@@ -167,10 +172,21 @@ pub(crate) fn read_block(
     root: Root,
     options: &ReadOptions,
 ) -> Result<Option<RestoredBlock>, StoreError> {
-    shared.get_opt(Column::Blocks, root.as_slice(), options)?.map(|value| decode_block(root, &value)).transpose()
+    let Some(value) = shared.get_opt(Column::Blocks, root.as_slice(), options)? else { return Ok(None) };
+    let (block, fees) = decode_block(root, &value)?;
+    let burns = match shared.get_opt(Column::Burns, root.as_slice(), options)? {
+        Some(ssz) => decode_burns(root, &ssz)?,
+        None => Burns::default(),
+    };
+    Ok(Some(RestoredBlock { block, fees, burns }))
 }
 
-pub(crate) fn decode_block(root: Root, value: &[u8]) -> Result<RestoredBlock, StoreError> {
+pub(crate) fn decode_burns(root: Root, ssz: &[u8]) -> Result<Burns, StoreError> {
+    decode(Column::Burns, root, ssz)
+}
+
+/// A block with its fees.
+pub(crate) fn decode_block(root: Root, value: &[u8]) -> Result<(SignedBlock, Wei), StoreError> {
     let damaged = |damage| corrupt(Column::Blocks, root, damage);
     let (height, rest) = value.split_first_chunk::<NUMBER_BYTES>().ok_or_else(|| damaged(Damage::Length))?;
     let (fees, ssz) = rest.split_first_chunk::<WEI_BYTES>().ok_or_else(|| damaged(Damage::Length))?;
@@ -186,7 +202,7 @@ pub(crate) fn decode_block(root: Root, value: &[u8]) -> Result<RestoredBlock, St
     if block.header.height.0 != u64::from_be_bytes(*height) {
         return Err(damaged(Damage::Height(block.header.height.0)));
     }
-    Ok(RestoredBlock { block, fees: Wei::from_be_bytes(*fees) })
+    Ok((block, Wei::from_be_bytes(*fees)))
 }
 
 pub(crate) fn decode_certificate(root: Root, value: &[u8]) -> Result<Notarization, StoreError> {

@@ -28,11 +28,13 @@ pub enum Column {
     ActorCheckpoints,
     /// Actor and number → input.
     ActorJournal,
+    /// Block root → what the block burned for bitcoin, in SSZ; nothing for a block that burned nothing.
+    Burns,
 }
 
 impl Column {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Blocks,
         Self::BlocksByHeight,
@@ -44,6 +46,7 @@ impl Column {
         Self::Log,
         Self::ActorCheckpoints,
         Self::ActorJournal,
+        Self::Burns,
     ];
 
     /// RocksDB's name for it.
@@ -60,6 +63,7 @@ impl Column {
             Self::Log => "log",
             Self::ActorCheckpoints => "actor_checkpoints",
             Self::ActorJournal => "actor_journal",
+            Self::Burns => "burns",
         }
     }
 
@@ -77,6 +81,7 @@ impl Column {
             Self::Log => 8,
             Self::ActorCheckpoints => 9,
             Self::ActorJournal => 10,
+            Self::Burns => 11,
         }
     }
 }
@@ -94,7 +99,8 @@ impl fmt::Display for Column {
             | Self::Checkpoints
             | Self::Log
             | Self::ActorCheckpoints
-            | Self::ActorJournal => self.name(),
+            | Self::ActorJournal
+            | Self::Burns => self.name(),
         })
     }
 }

@@ -197,6 +197,13 @@ impl Reader {
             Column::Blocks => {
                 chain::decode_block(key_root(column, key)?, value)?;
             }
+            Column::Burns => {
+                let root = key_root(column, key)?;
+                chain::decode_burns(root, value)?;
+                if !self.has_block(root)? {
+                    return Err(dangling(root));
+                }
+            }
             Column::BlocksByHeight => {
                 let (_, root) = chain::split_height_key(key)?;
                 if !self.has_block(root)? {

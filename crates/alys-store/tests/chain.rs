@@ -3,7 +3,7 @@
 mod support;
 
 use alys_chain::{ChainBatch, ChainWrite, Pointers};
-use alys_primitives::{Height, Root};
+use alys_primitives::{Burns, Height, Root};
 use alys_store::{Database, FinalizedBundle, FolderLock, StoreConfig, StoreError};
 use std::sync::Arc;
 use support::{GENESIS, assert_chain, auxpow, block, certificate, fees, import, open, state_root};
@@ -62,7 +62,12 @@ fn a_reorganisation_moves_the_height_index_and_drops_the_side_block() {
     database
         .apply(&ChainBatch {
             writes: vec![
-                ChainWrite::Block { root: side_root, block: Arc::new(side.clone()), fees: fees(2) },
+                ChainWrite::Block {
+                    root: side_root,
+                    block: Arc::new(side.clone()),
+                    fees: fees(2),
+                    burns: Burns::default(),
+                },
                 ChainWrite::Decanonical { height: Height(3) },
                 ChainWrite::Canonical { height: Height(2), root: side_root },
             ],
@@ -158,7 +163,8 @@ fn a_block_under_a_foreign_root_is_never_served() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut database = open(folder.path());
     let wrong = Root::repeat_byte(0xee);
-    let writes = vec![ChainWrite::Block { root: wrong, block: Arc::new(block(1, 0)), fees: fees(1) }];
+    let writes =
+        vec![ChainWrite::Block { root: wrong, block: Arc::new(block(1, 0)), fees: fees(1), burns: Burns::default() }];
     database.apply(&ChainBatch { writes, state_root: state_root(1) }).expect("written");
     let error = database.reader().block(wrong).expect_err("the root does not match");
     assert!(error.is_corruption(), "{error}");

@@ -303,6 +303,7 @@ fn spec() -> ChainSpec {
             fee_recipient: Address::ZERO,
             genesis_allocation: U256::ZERO,
         },
+        peg: VariableList::empty(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     transition,
     verify::{Basis, Verified},
 };
-use alys_primitives::{Notarization, Root, SignedBlock, TreeHash as _, UnixMillis, Wei};
+use alys_primitives::{Burns, Notarization, Root, SignedBlock, TreeHash as _, UnixMillis, Wei};
 use std::sync::Arc;
 
 /// Retries wait at most this many times the configured pause.
@@ -165,7 +165,7 @@ impl Chain {
     pub(super) fn executed(&mut self, id: ExecutionId, outcome: ExecutionOutcome) -> Result<(), InputError> {
         let root = self.pending.executing(id).ok_or(InputError::UnknownId { id: id.0 })?;
         match outcome {
-            ExecutionOutcome::Valid { fees } => self.valid(root, fees),
+            ExecutionOutcome::Valid { fees, burns } => self.valid(root, fees, burns),
             ExecutionOutcome::Invalid { reason } => self.reject(root, BlockError::Execution { reason }),
             ExecutionOutcome::Syncing | ExecutionOutcome::Unavailable { .. } => self.retry(root),
         }
@@ -189,7 +189,7 @@ impl Chain {
     }
 
     /// A block was executed and is valid.
-    fn valid(&mut self, root: Root, fees: Wei) {
+    fn valid(&mut self, root: Root, fees: Wei, burns: Burns) {
         let Some(pending) = self.pending.remove(&root) else { return };
         let block = pending.block;
         let Waiting::Execution { checked, .. } = pending.waiting else { return };
@@ -197,7 +197,7 @@ impl Chain {
             self.refuse(root, BlockError::NotOnFinalized);
             return;
         };
-        let entry = match transition::apply(&self.constants, parent, &block, *checked, fees) {
+        let entry = match transition::apply(&self.constants, parent, &block, *checked, fees, &burns) {
             Ok(entry) => entry,
             Err(error) => {
                 self.refuse(root, error);
@@ -211,7 +211,7 @@ impl Chain {
         self.tree.insert(entry);
         self.learn_federation(&root);
         self.counters.imported = self.counters.imported.saturating_add(1);
-        self.journal.write(ChainWrite::Block { root, block: Arc::clone(&block), fees });
+        self.journal.write(ChainWrite::Block { root, block: Arc::clone(&block), fees, burns });
         // A record that came inside a block is kept too, so that a reorganisation does not lose the work.
         if let Some((record, parent_header)) = block.body.auxpow.first().zip(pending.basis.parent_header) {
             self.enqueue(record.bundle.tree_hash_root(), Queued { record: record.clone(), parent_header });

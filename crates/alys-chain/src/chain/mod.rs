@@ -20,6 +20,7 @@ use crate::{
     evidence::Found,
     federation::Federation,
     journal::{Journal, Visible},
+    peg::{PegOffer, PegRules},
     pending::{PendingBlocks, PendingLimits},
     queue::AuxPowQueue,
     scheme::Scheme,
@@ -112,6 +113,7 @@ pub struct Chain {
     begun: Epoch,
     signing: BTreeMap<SignId, Signing>,
     production: Production,
+    peg_offer: PegOffer,
     journal: Journal,
     now: UnixMillis,
     next_id: u64,
@@ -164,6 +166,7 @@ impl Chain {
             begun,
             signing: BTreeMap::new(),
             production: Production::default(),
+            peg_offer: PegOffer::default(),
             journal: Journal::default(),
             now: UnixMillis(0),
             next_id: 0,
@@ -193,6 +196,10 @@ impl Chain {
             Input::AuxPow(record) => self.auxpow(record),
             Input::Evidence(evidence) => self.evidence(evidence),
             Input::FederationChange(change) => self.federation_change(change),
+            Input::Peg(offer) => {
+                self.peg_offer = *offer;
+                Ok(())
+            }
             Input::Built { id, result } => self.built(id, result),
             Input::Executed { id, outcome } => self.executed(id, outcome),
             Input::Signed { id, result } => self.signed(id, result),
@@ -224,6 +231,11 @@ impl Chain {
     /// One hash over everything durable: equal for a chain that ran and one that was restored from what it wrote.
     pub fn state_root(&self) -> Root {
         self.sums.root(self.constants.genesis_root, &self.pointers(), self.tree.finalized().state_root)
+    }
+
+    /// The rules of the peg; none for a chain without one.
+    pub fn peg_rules(&self) -> Option<&PegRules> {
+        self.constants.peg.as_ref()
     }
 
     /// Root of the chain's constants, its name.

@@ -5,7 +5,7 @@
 
 use super::{Chain, Signing};
 use crate::{
-    BuildId, Built, Effect, InputError, PayloadAttributes, SignId, SignRefusal, SignRequest, Unavailable,
+    BuildId, Built, Effect, InputError, PayloadAttributes, SignId, SignRefusal, SignRequest, Unavailable, peg,
     pending::Origin,
     transition::{self, ChildRules},
     verify::Basis,
@@ -44,6 +44,8 @@ struct Attempt {
     parent: Root,
     author_index: u64,
     auxpow: Option<(AuxPowRecord, B256)>,
+    /// The body with the peg's records and nothing else.
+    records: Box<BlockBody>,
     stage: Stage,
 }
 
@@ -137,6 +139,15 @@ impl Chain {
             Some((record, parent_header, withdrawals)) => (Some((record, parent_header)), withdrawals),
             None => (None, Vec::new()),
         };
+        let (records, step) = match &self.constants.peg {
+            Some(peg_rules) => {
+                let place = transition::peg_place(&self.constants, head, rules, slot, withdrawals.len());
+                let (records, step) = peg::propose(peg_rules, &head.state.peg, &self.peg_offer, place);
+                (Box::new(records), Some(step))
+            }
+            None => (Box::default(), None),
+        };
+        let Ok(withdrawals) = transition::withdrawals(head, &withdrawals, step.as_ref()) else { return };
         let attributes = PayloadAttributes {
             timestamp: self.constants.spec.slot_start(slot),
             prev_randao: head.state.next_randao,
@@ -146,7 +157,8 @@ impl Chain {
         };
         let parent_execution_hash = head.header.execution_block_hash;
         let id = BuildId(self.fresh_id());
-        self.production.attempt = Some(Attempt { slot, parent, author_index, auxpow, stage: Stage::Building(id) });
+        self.production.attempt =
+            Some(Attempt { slot, parent, author_index, auxpow, records, stage: Stage::Building(id) });
         self.journal.later(Effect::Build { id, slot, parent_execution_hash, attributes });
     }
 
@@ -198,7 +210,7 @@ impl Chain {
             auxpow,
             federation_change,
             evidence: self.found.unrecorded(rules.epoch, &offences),
-            ..BlockBody::default()
+            ..*attempt.records
         };
         let header = BlockHeader {
             slot: attempt.slot,

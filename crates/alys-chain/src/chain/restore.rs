@@ -6,7 +6,7 @@ use crate::{
     error::BlockError, federation::Federation, queue::Queued, scheme::Scheme, transition, tree::Entry,
 };
 use alys_auxpow::AuxPow;
-use alys_primitives::{B256, ChainSpec, Members, Notarization, Root, SignedBlock, TreeHash as _};
+use alys_primitives::{B256, Burns, ChainSpec, Members, Notarization, Root, SignedBlock, TreeHash as _, Wei};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -78,7 +78,7 @@ impl Chain {
         restored: RestoredBlock,
         certificates: &mut BTreeMap<Root, Notarization>,
     ) -> Result<(), RestoreError> {
-        let RestoredBlock { block, fees } = restored;
+        let RestoredBlock { block, fees, burns } = restored;
         let root = block.root();
         if self.tree.get(&root).is_some() {
             return Ok(());
@@ -87,8 +87,9 @@ impl Chain {
         if parent.certificate.is_none() && parent.root != self.tree.finalized().root {
             return Err(RestoreError::Orphan { root });
         }
-        let entry =
-            self.reapply(parent, &block, fees).map_err(|error| RestoreError::Block { root, error: Box::new(error) })?;
+        let entry = self
+            .reapply(parent, &block, fees, &burns)
+            .map_err(|error| RestoreError::Block { root, error: Box::new(error) })?;
         self.begun = self.begun.max(entry.state.epoch);
         self.sums.add_block(&entry);
         self.tree.insert(entry);
@@ -104,7 +105,7 @@ impl Chain {
         Ok(())
     }
 
-    fn reapply(&self, parent: &Entry, block: &SignedBlock, fees: alys_primitives::Wei) -> Result<Entry, BlockError> {
+    fn reapply(&self, parent: &Entry, block: &SignedBlock, fees: Wei, burns: &Burns) -> Result<Entry, BlockError> {
         basic::validate(&self.constants, block).map_err(|error| match error {
             crate::VerifyError::Block(error) => error,
             crate::VerifyError::UnknownEpoch { .. }
@@ -121,7 +122,7 @@ impl Chain {
         };
         let checked =
             transition::check(&self.constants, || self.tree.uncommitted(parent), parent, block, parent_header, next)?;
-        transition::apply(&self.constants, parent, block, checked, fees)
+        transition::apply(&self.constants, parent, block, checked, fees, burns)
     }
 
     /// Approves again what was not notarized when we stopped: the signing record lets identical messages pass.

@@ -28,6 +28,7 @@ pub(super) fn empty(constants: &Constants, tree: &Tree) -> ChainView {
         ledger: head.state.ledger,
         change: head.state.change.first().copied(),
         offences: head.state.offences.clone(),
+        peg: head.state.peg.clone(),
         queued_auxpow: Arc::new(Vec::new()),
         bundle_end: alys_primitives::Root::ZERO,
         pending_blocks: 0,

@@ -2,7 +2,7 @@
 //! `base_fee_per_gas`.
 
 use crate::{Built, ExecutionOutcome, PayloadAttributes, PayloadShape, Unavailable, payload_hash};
-use alys_primitives::{B256, ExecutionPayload, ExecutionRequests, SignedBlock, U256, VariableList, Wei};
+use alys_primitives::{B256, Burns, ExecutionPayload, ExecutionRequests, SignedBlock, U256, VariableList, Wei};
 use std::collections::BTreeMap;
 
 /// The fake engine of one node.
@@ -13,6 +13,8 @@ pub struct FakeExecutor {
     pub next_fees: Wei,
     /// While set, the engine gives no answers.
     pub down: bool,
+    /// What the bridge contract logs in the blocks of a height.
+    pub burns: BTreeMap<u64, Burns>,
 }
 
 /// Extra data that makes a payload invalid.
@@ -21,7 +23,7 @@ pub(super) const INVALID: &[u8] = b"invalid";
 impl FakeExecutor {
     /// An engine that knows the genesis block.
     pub fn new(genesis: B256) -> Self {
-        Self { known: BTreeMap::from([(genesis, 0)]), next_fees: Wei::ZERO, down: false }
+        Self { known: BTreeMap::from([(genesis, 0)]), next_fees: Wei::ZERO, down: false, burns: BTreeMap::new() }
     }
 
     /// Builds a payload.
@@ -62,7 +64,8 @@ impl FakeExecutor {
             return ExecutionOutcome::Invalid { reason: "marked invalid".to_owned() };
         }
         self.known.insert(payload.block_hash, payload.block_number);
-        ExecutionOutcome::Valid { fees: U256::from(payload.gas_used) * payload.base_fee_per_gas }
+        let burns = self.burns.get(&payload.block_number).cloned().unwrap_or_default();
+        ExecutionOutcome::Valid { fees: U256::from(payload.gas_used) * payload.base_fee_per_gas, burns }
     }
 
     /// Whether the engine has executed a block.

@@ -73,6 +73,7 @@ impl Fixture {
                 fee_recipient: Address::repeat_byte(0xfe),
                 genesis_allocation: U256::from(1_000_000_000_000_000_000_000u128),
             },
+            peg: VariableList::empty(),
         };
         Self { spec, keys, scheme, plant: None }
     }

@@ -1,7 +1,7 @@
 //! A store that keeps what was synced, and after a crash any prefix of what was not.
 
 use crate::{BatchId, ChainBatch, ChainWrite, Checkpoint, Pointers, Restored, RestoredBlock};
-use alys_primitives::{AuxPowRecord, Height, Notarization, Root, SignedBlock, Wei};
+use alys_primitives::{AuxPowRecord, Burns, Height, Notarization, Root, SignedBlock, Wei};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -10,7 +10,7 @@ use std::{
 /// What is on the disk.
 #[derive(Clone, Debug, Default)]
 struct Disk {
-    blocks: BTreeMap<Root, (Arc<SignedBlock>, Wei)>,
+    blocks: BTreeMap<Root, (Arc<SignedBlock>, Wei, Burns)>,
     certificates: BTreeMap<Root, Notarization>,
     auxpow: BTreeMap<Root, AuxPowRecord>,
     canonical: BTreeMap<Height, Root>,
@@ -66,13 +66,17 @@ impl StoreModel {
         let blocks: Vec<RestoredBlock> = disk
             .blocks
             .values()
-            .filter(|(block, _)| above(block.header.height))
-            .map(|(block, fees)| RestoredBlock { block: block.as_ref().clone(), fees: *fees })
+            .filter(|(block, _, _)| above(block.header.height))
+            .map(|(block, fees, burns)| RestoredBlock {
+                block: block.as_ref().clone(),
+                fees: *fees,
+                burns: burns.clone(),
+            })
             .collect();
         let certificates = disk
             .certificates
             .iter()
-            .filter(|(root, _)| disk.blocks.get(*root).is_some_and(|(block, _)| above(block.header.height)))
+            .filter(|(root, _)| disk.blocks.get(*root).is_some_and(|(block, _, _)| above(block.header.height)))
             .map(|(_, certificate)| certificate.clone())
             .collect();
         Restored {
@@ -87,7 +91,7 @@ impl StoreModel {
 
     /// A stored block with its certificate.
     pub fn block(&self, root: &Root) -> Option<(Arc<SignedBlock>, Option<Notarization>)> {
-        let (block, _) = self.disk.blocks.get(root)?;
+        let (block, _, _) = self.disk.blocks.get(root)?;
         Some((Arc::clone(block), self.disk.certificates.get(root).cloned()))
     }
 
@@ -121,8 +125,8 @@ impl Disk {
     fn apply(&mut self, batch: ChainBatch) {
         for write in batch.writes {
             match write {
-                ChainWrite::Block { root, block, fees } => {
-                    self.blocks.insert(root, (block, fees));
+                ChainWrite::Block { root, block, fees, burns } => {
+                    self.blocks.insert(root, (block, fees, burns));
                 }
                 ChainWrite::Certificate(certificate) => {
                     self.certificates.insert(certificate.block_root, certificate);

@@ -18,6 +18,7 @@ use crate::{
     ForkchoiceState, NewPayload, PayloadId, PayloadStatus, payload_hash,
 };
 use alloy_primitives::{B256, FixedBytes};
+use alys_primitives::Burns;
 use endpoint::{BlockStub, Endpoint, Needs, Session};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -413,5 +414,9 @@ impl ExecutionEngine for EngineClient {
 
     async fn block_fees(&self, block_hash: B256) -> Result<BlockFees, EngineError> {
         self.fees(block_hash).await
+    }
+
+    async fn block_burns(&self, block_hash: B256) -> Result<Burns, EngineError> {
+        self.burned(block_hash).await
     }
 }

@@ -17,6 +17,7 @@ use alloy_eips::eip4895::Withdrawals;
 use alloy_genesis::Genesis;
 use alloy_primitives::{B256, Bytes};
 use alys_engine::{EngineError, EngineInfo};
+use alys_primitives::Burns;
 use rocksdb::WriteBatch;
 use side::SideState;
 use std::collections::VecDeque;
@@ -191,6 +192,25 @@ impl Executor {
         outcome
             .map(|outcome| alys_engine::BlockFees { total: outcome.fees })
             .ok_or(EngineError::UnknownBlock { hash: block_hash })
+    }
+
+    /// What an executed block burned for bitcoin.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownBlock`], [`EngineError::Unavailable`] if the database fails, [`EngineError::Broken`] if the
+    /// bridge contract logged what its code can't.
+    pub fn block_burns(&self, block_hash: B256) -> Result<Burns, EngineError> {
+        let receipts = self.db.receipts(block_hash).map_err(unavailable)?;
+        let receipts = receipts.ok_or(EngineError::UnknownBlock { hash: block_hash })?;
+        // Every log has its place, whatever logged it.
+        let logs = (0u64..).zip(receipts.iter().flat_map(|receipt| receipt.logs()));
+        let logs = logs.map(|(index, log)| alys_engine::Log {
+            index,
+            address: log.address,
+            topics: log.data.topics(),
+            data: &log.data.data,
+        });
+        alys_engine::burns(logs).map_err(|error| EngineError::Broken { reason: error.to_string() })
     }
 
     fn head(&self) -> BlockRef {

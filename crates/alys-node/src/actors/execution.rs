@@ -89,7 +89,10 @@ impl<E: ExecutionEngine> ExecutionActor<E> {
         let hash = block.payload.block_hash;
         match self.engine.new_payload(payload).await {
             Ok(PayloadStatus::Valid) => match self.engine.block_fees(hash).await {
-                Ok(fees) => ExecutionOutcome::Valid { fees: fees.total },
+                Ok(fees) => match self.engine.block_burns(hash).await {
+                    Ok(burns) => ExecutionOutcome::Valid { fees: fees.total, burns },
+                    Err(error) => ExecutionOutcome::Unavailable { reason: error.to_string() },
+                },
                 Err(error) => ExecutionOutcome::Unavailable { reason: error.to_string() },
             },
             Ok(PayloadStatus::Invalid { reason, .. }) => ExecutionOutcome::Invalid { reason },

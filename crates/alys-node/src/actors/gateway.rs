@@ -2,10 +2,12 @@
 
 use crate::config::Config;
 use crate::gateway::{
-    AlysRpc, Gateway, GatewayError, MiningRpc, Ops, Readiness, alys_module, mining_module, serve_ops,
+    AlysRpc, Gateway, GatewayError, MiningRpc, Ops, PegRpc, Readiness, alys_module, dev_module, mining_module,
+    peg_module, serve_ops,
 };
 use crate::sync::SyncState;
 use alys_actor::{Actor, Context, Message, NodeSnapshot, Overflow, Phase};
+use alys_bitcoin::RegtestHandle;
 use alys_evm::rpc::{EthRpc, eth_module};
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::Methods;
@@ -59,6 +61,10 @@ pub struct GatewayPorts {
     pub eth: EthRpc,
     /// The chain's own calls; the supervision tree is filled in when the gateway starts.
     pub alys: AlysRpc,
+    /// The peg's calls.
+    pub peg: PegRpc,
+    /// The regtest Bitcoin of a development node, which serves coins and blocks on demand.
+    pub dev_bitcoin: Option<RegtestHandle>,
     /// The merged-mining calls.
     pub mining: MiningRpc,
     /// Renders the metrics.
@@ -106,6 +112,10 @@ impl GatewayActor {
         let mut alys = self.ports.alys.clone();
         alys.system = Some(ctx.system().clone());
         methods.merge(alys_module(alys)?)?;
+        methods.merge(peg_module(self.ports.peg.clone())?)?;
+        if let Some(bitcoin) = &self.ports.dev_bitcoin {
+            methods.merge(dev_module(bitcoin.clone())?)?;
+        }
         if self.ports.config.rpc.mining {
             methods.merge(mining_module(self.ports.mining.clone())?)?;
         }

@@ -2,6 +2,7 @@
 
 use super::failure::{Failure, Outcome};
 use super::run::SIGNING_RECORD;
+use crate::bridge::custody_key;
 use crate::chain_files::{ChainFiles, ChainFilesError, member};
 use crate::dev_accounts::dev_accounts;
 use crate::key_files::{generate_key, write_keystore, write_private};
@@ -120,7 +121,11 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     let members = keys.iter().enumerate().map(|(index, key)| member(key, fee_address(index))).collect();
     let members = Members::new(members).map_err(|_| Failure::usage("too many members"))?;
     let files = match plan.preset {
-        Preset::Dev => ChainFiles::dev(members, plan.genesis_time, plan.slot_seconds),
+        Preset::Dev => {
+            let custody = keys.iter().filter_map(custody_key).map(|key| key.public_key().serialize().into()).collect();
+            ChainFiles::dev(members, plan.genesis_time, plan.slot_seconds)
+                .and_then(|files| files.with_regtest_peg(custody))
+        }
         Preset::Testnet => ChainFiles::testnet(members, plan.genesis_time, plan.slot_seconds),
     }
     .map_err(|error| match &error {

@@ -10,6 +10,7 @@ mod history;
 mod init;
 mod keys;
 mod mine;
+mod peg;
 mod run;
 mod status;
 
@@ -54,6 +55,9 @@ enum Command {
     /// Keystores of federation members.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Bitcoin in and out, for depositors.
+    #[command(subcommand)]
+    Peg(peg::PegCommand),
     /// Checks or prints the effective configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::status(&arguments),
         Command::Auxpow(command) => auxpow::auxpow(command),
         Command::Keys(command) => keys::keys(command),
+        Command::Peg(command) => peg::peg(command),
         Command::Config(command) => config::config(command),
     };
     match outcome {

@@ -136,6 +136,7 @@ impl AlysRpc {
     fn supply(&self) -> Value {
         let view = self.view.borrow();
         let ledger = &view.ledger;
+        let peg = view.peg.ledger();
         json!({
             "genesisWei": self.spec.evm.genesis_allocation,
             "depositedWei": ledger.deposited,
@@ -144,6 +145,11 @@ impl AlysRpc {
             "supplyWei": ledger.minted.saturating_sub(ledger.burned),
             "feesReMintedWei": ledger.fees_reminted,
             "feesPendingWei": view.pending_fees,
+            "lockedSats": peg.locked().0,
+            "unpaidSats": peg.unpaid().0,
+            "unclaimedSats": peg.unclaimed().0,
+            "absorbedSats": peg.totals().absorbed.0,
+            "imbalanceSats": peg.imbalance().to_string(),
         })
     }
 

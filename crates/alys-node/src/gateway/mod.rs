@@ -4,14 +4,18 @@
 
 mod alys;
 mod describe;
+mod dev;
 mod mining;
 mod ops;
 mod peers;
+mod peg;
 mod server;
 mod wire;
 
 pub use alys::{AlysRpc, alys_module};
+pub use dev::dev_module;
 pub use mining::{MiningRpc, mining_module};
 pub use ops::{Ops, Readiness, serve as serve_ops};
 pub use peers::NetworkRpc;
+pub use peg::{PegRpc, peg_module};
 pub use server::{Gateway, GatewayConfig, GatewayError};

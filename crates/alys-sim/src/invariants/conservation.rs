@@ -25,7 +25,7 @@ impl Invariant for Conservation {
     }
 
     fn written(&mut self, _: &Truth, node: usize, chain: &Chain, write: &ChainWrite) -> Check {
-        let ChainWrite::Block { root, block, fees } = write else { return Ok(()) };
+        let ChainWrite::Block { root, block, fees, .. } = write else { return Ok(()) };
         let mut totals = self.totals.get(&block.header.parent_root).copied().unwrap_or_default();
         totals.fees = totals.fees.saturating_add(*fees);
         for withdrawal in &block.payload.withdrawals {

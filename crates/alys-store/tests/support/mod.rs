@@ -3,8 +3,8 @@
 
 use alys_chain::{ChainBatch, ChainWrite, Pointers};
 use alys_primitives::{
-    Address, AuxBundle, AuxPowRecord, B256, BitVector, BlockBody, BlockHeader, Epoch, ExecutionPayload, Height,
-    Notarization, Root, SignatureBytes, SignedBlock, Slot, TreeHash as _, U256, VariableList, Wei,
+    Address, AuxBundle, AuxPowRecord, B256, BitVector, BlockBody, BlockHeader, Burn, Burns, Epoch, ExecutionPayload,
+    Height, Notarization, Root, SignatureBytes, SignedBlock, Slot, TreeHash as _, U256, VariableList, Wei,
 };
 use alys_store::{Database, Reader, StoreConfig};
 use std::path::Path;
@@ -48,6 +48,17 @@ pub(crate) fn fees(height: u64) -> Wei {
     U256::from(height) * U256::from(1_000_000_007u64)
 }
 
+/// Every third block burned something.
+pub(crate) fn burns(height: u64) -> Burns {
+    let burn = Burn {
+        log_index: height,
+        sender: Address::repeat_byte(0x5e),
+        bitcoin_address: VariableList::new(vec![b'b'; 42]).expect("short"),
+        amount: U256::from(height) * U256::from(10_000_000_000u64),
+    };
+    VariableList::new(if height.is_multiple_of(3) { vec![burn] } else { Vec::new() }).expect("short")
+}
+
 pub(crate) fn certificate(block_root: Root, slot: u64) -> Notarization {
     let mut bitfield = BitVector::new();
     bitfield.set(2, true).expect("within 128");
@@ -86,7 +97,7 @@ pub(crate) fn import(height: u64) -> ChainBatch {
     let root = block.root();
     ChainBatch {
         writes: vec![
-            ChainWrite::Block { root, block: Arc::new(block), fees: fees(height) },
+            ChainWrite::Block { root, block: Arc::new(block), fees: fees(height), burns: burns(height) },
             ChainWrite::Certificate(certificate(root, height)),
             ChainWrite::Canonical { height: Height(height), root },
             ChainWrite::Pointers(Pointers { head: root, safe: B256::ZERO, finalized: B256::ZERO }),
@@ -101,6 +112,7 @@ pub(crate) fn assert_chain(reader: &Reader, height: u64) {
         let stored = reader.block_at(Height(number)).expect("readable").expect("stored");
         assert_eq!(stored.block, block(number, 0), "block {number}");
         assert_eq!(stored.fees, fees(number));
+        assert_eq!(stored.burns, burns(number));
         let root = stored.block.root();
         assert_eq!(reader.certificate(root).expect("readable"), Some(certificate(root, number)));
     }

@@ -4,6 +4,7 @@ use super::gossip::{Heard, NotHeard};
 use super::range::{RangeReply, VerifiedRange};
 use super::requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
 use alys_actor::{Message, Overflow, Reply};
+use alys_chain::peg::PegOffer;
 use alys_chain::{
     AuxPowError, AuxTemplate, BatchId, BlockRef, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome,
     FederationError, ImportOutcome, Message as Gossip, PeerTag, SignId, SignRefusal, TemplateError, Unavailable,
@@ -76,6 +77,8 @@ pub enum ChainMessage {
         /// Whether the chain took it.
         reply: Reply<Result<(), AuxPowError>>,
     },
+    /// What this node's Bitcoin suggests for the next block of ours.
+    PegOffer(Box<PegOffer>),
     /// A bundle to mine on, paid to an address.
     AuxPowTemplate {
         /// Who is paid.
@@ -194,6 +197,7 @@ impl Message for ChainMessage {
             | Self::UpdateFederation { .. }
             | Self::FinalizeBlocks { .. }
             | Self::ReorgChain { .. } => Overflow::Reject,
+            Self::PegOffer(_) => Overflow::Coalesce,
             Self::GetChainStatus { .. }
             | Self::BlockVerified { .. }
             | Self::Heard { .. }
@@ -210,8 +214,14 @@ impl Message for ChainMessage {
         }
     }
 
+    /// A newer offer takes the place of one that waits.
+    fn key(&self) -> Option<u64> {
+        matches!(self, Self::PegOffer(_)).then_some(0)
+    }
+
     fn kind(&self) -> &'static str {
         match self {
+            Self::PegOffer(_) => "peg_offer",
             Self::ImportBlock { .. } => "import",
             Self::ValidateBlock { .. } => "validate",
             Self::Gossip { .. } => "gossip",

@@ -311,6 +311,11 @@ impl Actor for ChainActor {
                     });
                 }
             }
+            ChainMessage::PegOffer(offer) => {
+                if let Err(error) = self.feed(Input::Peg(offer), ctx).await {
+                    tracing::debug!(%error, "offer not taken");
+                }
+            }
             ChainMessage::AuxPowTemplate { payout, reply } => {
                 if let Some(chain) = &self.chain {
                     reply.send(chain.auxpow_template(payout, wall_now()));

@@ -1,0 +1,141 @@
+//! Random traffic against a naive model that only adds and subtracts.
+
+use crate::harness::{World, op_return, payee, text};
+use alys_chain::Message;
+use alys_chain::testing::Node;
+use alys_primitives::{Address, Height, Sats};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A small generator, so that a seed names a run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[derive(Default)]
+struct Model {
+    minted: BTreeMap<Address, u64>,
+    unclaimed: u64,
+    payable: u64,
+    unpayable: u64,
+}
+
+fn act(world: &mut World, model: &mut Model, dice: &mut Dice) {
+    match dice.roll(8) {
+        0..=2 => {
+            let sats = 5_000 + dice.roll(2_000_000);
+            let recipient = Address::repeat_byte(u8::try_from(dice.roll(4)).unwrap() + 1);
+            let named = dice.roll(4) > 0;
+            let mut outputs = vec![(sats, world.federation())];
+            if named {
+                outputs.push((0, op_return(recipient.as_slice())));
+            }
+            let txid = world.send(&outputs).compute_txid();
+            world.pegins.push(txid);
+            if named && sats >= 10_000 {
+                *model.minted.entry(recipient).or_default() += sats * 10;
+            } else {
+                model.unclaimed += sats;
+            }
+        }
+        3 => world.bitcoin(u32::try_from(1 + dice.roll(4)).unwrap()),
+        4 => {
+            let sats = 20_000 + dice.roll(100_000);
+            if dice.roll(3) == 0 {
+                world.burn(&[(sats, "no address at all")]);
+                model.unpayable += sats;
+            } else {
+                world.burn(&[(sats, &text(&payee(70)))]);
+                model.payable += sats;
+            }
+        }
+        5 => pay(world),
+        _ => world.slots(1 + dice.roll(3)),
+    }
+}
+
+/// Members sign and send what is final; Bitcoin may or may not confirm it soon.
+fn pay(world: &mut World) {
+    world.finalize();
+    let finalized = world.cluster.nodes[0].chain.view().finalized.height;
+    for batch in world.ledger().batches() {
+        if batch.attempts.last().unwrap().height <= finalized {
+            let transaction = world.sign(batch);
+            let _ = world.regtest.broadcast(transaction);
+        }
+    }
+}
+
+fn run(seed: u64) {
+    let mut world = World::new();
+    let mut model = Model::default();
+    let mut dice = Dice(seed);
+    // Enough to pay every burn of the run with.
+    world.deposit(40_000_000, Address::repeat_byte(9));
+    model.minted.insert(Address::repeat_byte(9), 400_000_000);
+    for _ in 0..14 {
+        act(&mut world, &mut model, &mut dice);
+    }
+    world.bitcoin(6);
+    world.slots(6);
+    for _ in 0..6 {
+        pay(&mut world);
+        world.bitcoin(6);
+        world.slots(2);
+    }
+    let ledger = world.ledger();
+    assert!(ledger.requests().is_empty() && ledger.batches().is_empty(), "seed {seed}: all is settled");
+    let mut minted: BTreeMap<Address, u64> = BTreeMap::new();
+    for (address, gwei) in world.mints(3) {
+        *minted.entry(address).or_default() += gwei;
+    }
+    assert_eq!(minted, model.minted, "seed {seed}");
+    assert_eq!(ledger.unclaimed(), Sats(model.unclaimed), "seed {seed}");
+    assert_eq!(ledger.totals().paid, Sats(model.payable), "seed {seed}");
+    assert_eq!(ledger.totals().refunded, Sats(model.unpayable), "seed {seed}");
+    let deposited: u64 = model.minted.values().sum::<u64>() / 10 + model.unclaimed;
+    assert_eq!(ledger.locked().0 + ledger.totals().absorbed.0, deposited - model.payable, "seed {seed}");
+    // What Bitcoin itself holds for the federation is what the books say, coin by coin.
+    let federation = world.federation();
+    let mut held: Vec<u64> =
+        world.regtest.coins_paying(&federation).map(|(_, coin)| coin.output.value.to_sat()).collect();
+    let mut booked: Vec<u64> = ledger.coins().iter().map(|coin| coin.value.0).collect();
+    held.sort_unstable();
+    booked.sort_unstable();
+    assert_eq!(held, booked, "seed {seed}");
+    replay(&world);
+}
+
+/// A node that sees only the blocks comes to the same state.
+fn replay(world: &World) {
+    let source = &world.cluster.nodes[0];
+    let mut node = Node::new(&world.cluster.fixture, None);
+    node.executor.burns.clone_from(&source.executor.burns);
+    for height in 1..=world.head().0 {
+        let (block, _) = source.store.block(&source.store.canonical(Height(height)).unwrap()).unwrap();
+        assert!(node.receive(world.now(), Message::Block(Arc::clone(&block))), "block {height}");
+    }
+    // The newest block's certificate travels in its child, which there is none of.
+    let head = source.store.canonical(world.head()).unwrap();
+    let (_, certificate) = source.store.block(&head).unwrap();
+    assert!(node.receive(world.now(), Message::Notarization(certificate.unwrap())));
+    assert_eq!(node.chain.view().peg, source.chain.view().peg);
+    assert_eq!(node.chain.view().head, source.chain.view().head);
+    // And so does one that starts again from what was stored.
+    let mut again = source.clone();
+    again.restart(&world.cluster.fixture, world.cluster.fixture.config(Some(0))).unwrap();
+    assert_eq!(again.chain.view().peg, source.chain.view().peg);
+    assert_eq!(again.chain.state_root(), source.chain.state_root());
+}
+
+#[test]
+fn random_traffic_comes_out_as_the_naive_model_says() {
+    for seed in 1..=5 {
+        run(seed);
+    }
+}

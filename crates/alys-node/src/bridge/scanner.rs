@@ -1,0 +1,119 @@
+//! Finding deposits in Bitcoin blocks.
+
+use alys_bitcoin::FoundTransaction;
+use alys_chain::peg::{Deposit, PegRules, parse_deposit};
+use alys_primitives::{B256, PegInRecord, VariableList};
+use bitcoin::consensus::serialize;
+use bitcoin::hashes::{Hash as _, sha256d};
+use bitcoin::{Block, BlockHash, OutPoint, Transaction, Txid};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// A deposit in a block of the node's best branch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The transaction.
+    pub txid: Txid,
+    /// Height of its block.
+    pub height: u32,
+    /// What it pays, and for whom.
+    pub deposit: Deposit,
+    /// The record for a block body; `None` for a transaction larger than records can be.
+    pub record: Option<Arc<PegInRecord>>,
+}
+
+/// The blocks that were looked through, and what was found in them. Bounded by the chain's own header view: what lies
+/// below it can't be credited and is forgotten.
+#[derive(Clone, Debug, Default)]
+pub struct Scanner {
+    /// Height of the oldest block that was looked through.
+    base: u32,
+    /// Hashes of the blocks that were looked through, oldest first.
+    blocks: VecDeque<BlockHash>,
+    found: BTreeMap<Txid, Found>,
+}
+
+impl Scanner {
+    /// A scanner that begins with the block at `height`.
+    pub fn starting_at(height: u32) -> Self {
+        Self { base: height, ..Self::default() }
+    }
+
+    /// Height of the next block to look at.
+    pub fn next_height(&self) -> u32 {
+        let count = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
+        self.base.saturating_add(count)
+    }
+
+    /// The newest block that was looked through.
+    pub fn tip(&self) -> Option<BlockHash> {
+        self.blocks.back().copied()
+    }
+
+    /// Deposits, by transaction.
+    pub fn found(&self) -> &BTreeMap<Txid, Found> {
+        &self.found
+    }
+
+    /// Takes back the newest block: it left the best branch.
+    pub fn step_back(&mut self) {
+        let height = self.next_height().saturating_sub(1);
+        if self.blocks.pop_back().is_some() {
+            self.found.retain(|_, found| found.height < height);
+        }
+    }
+
+    /// Forgets blocks below a height.
+    pub fn forget_below(&mut self, height: u32) {
+        while self.base < height && self.blocks.pop_front().is_some() {
+            self.base = self.base.saturating_add(1);
+        }
+        self.found.retain(|_, found| found.height >= height);
+    }
+
+    /// Looks through the block at [`Scanner::next_height`]. Transactions that spend one of `ours` are payments, whose
+    /// change is no deposit. `false` if the block does not follow the newest one, which must then be taken back.
+    pub fn take(&mut self, rules: &PegRules, block: &Block, ours: impl Fn(&OutPoint) -> bool) -> bool {
+        if self.tip().is_some_and(|tip| tip != block.header.prev_blockhash) {
+            return false;
+        }
+        let height = self.next_height();
+        for (position, transaction) in block.txdata.iter().enumerate() {
+            if transaction.input.iter().any(|input| ours(&input.previous_output)) {
+                continue;
+            }
+            let federation = rules.custody().script_pubkey();
+            let Some(deposit) = parse_deposit(transaction, federation, rules.spec().min_pegin) else { continue };
+            let txid = transaction.compute_txid();
+            let proof = FoundTransaction::in_block(block, height, position);
+            let record = proof.and_then(|found| pegin_record(&found)).map(Arc::new);
+            self.found.insert(txid, Found { txid, height, deposit, record });
+        }
+        self.blocks.push_back(block.block_hash());
+        true
+    }
+}
+
+/// A confirmed transaction as block bodies carry it; `None` if it, or the block's coinbase, is larger than they allow.
+pub(super) fn pegin_record(found: &FoundTransaction) -> Option<PegInRecord> {
+    let branch = |hashes: &[sha256d::Hash]| {
+        VariableList::new(hashes.iter().map(|hash| B256::from(hash.to_byte_array())).collect()).ok()
+    };
+    Some(PegInRecord {
+        bitcoin_block: B256::from(found.block.hash.to_byte_array()),
+        transaction: VariableList::new(stripped(&found.transaction)).ok()?,
+        index: u64::from(found.position),
+        branch: branch(&found.branch)?,
+        coinbase: VariableList::new(stripped(&found.coinbase)).ok()?,
+        coinbase_branch: branch(&found.coinbase_branch)?,
+    })
+}
+
+/// What the txid covers.
+fn stripped(transaction: &Transaction) -> Vec<u8> {
+    let mut bare = transaction.clone();
+    for input in &mut bare.input {
+        input.witness.clear();
+    }
+    serialize(&bare)
+}
