@@ -1,5 +1,7 @@
 //! A federation's chain beside a Bitcoin chain.
 
+#![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
+
 use crate::support::{NOW, keypair, p2wpkh, pay, sign_p2wpkh};
 use alys_bitcoin::{CustodyKey, FoundTransaction, Regtest, RegtestLimits, SigningSession};
 use alys_chain::peg::{Batch, Custody, Payment, PegLedger, PegOffer, PegRules};
@@ -7,7 +9,7 @@ use alys_chain::testing::{Cluster, Fixture};
 use alys_chain::{BlockError, ImportOutcome, Input, Message};
 use alys_primitives::{
     Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, CustodyKeys, Height, PegInRecord,
-    PegSpec, Sats, Settlement, SignedBlock, Slot, U256, UnixMillis, VariableList,
+    PegSpec, Sats, Settlement, SignedBlock, U256, UnixMillis, VariableList,
 };
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
@@ -298,10 +300,6 @@ impl World {
 
     pub fn now(&self) -> UnixMillis {
         self.cluster.now
-    }
-
-    pub fn slot(&self) -> Slot {
-        self.cluster.nodes[0].chain.view().head.slot
     }
 }
 

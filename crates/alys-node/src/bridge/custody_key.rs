@@ -13,7 +13,7 @@ const TAG: &[u8] = b"alys/custody-key/v1";
 pub fn custody_key(secret: &SecretKey) -> Option<CustodyKey> {
     let secret = secret.to_bytes();
     (0u8..=255).find_map(|counter| {
-        let digest = Sha256::new_with_prefix(TAG).chain_update(&*secret).chain_update([counter]).finalize();
+        let digest = Sha256::new_with_prefix(TAG).chain_update(*secret).chain_update([counter]).finalize();
         let bytes: Zeroizing<[u8; 32]> = Zeroizing::new(digest.into());
         CustodyKey::from_bytes(&bytes)
     })
