@@ -3,7 +3,7 @@
 mod common;
 
 use alys_p2p::{
-    BlockRange, BlockRoots, Blocks, Event, NetworkConfig, Offence, Refusal, Request, RequestError, Response, Verdict,
+    BlockRange, BlockRoots, Event, NetworkConfig, Offence, Refusal, Request, RequestError, Response, Verdict,
 };
 use alys_primitives::{Height, Root, VariableList};
 use common::{CHAIN, Running, approval, config, status};
@@ -71,7 +71,7 @@ async fn questions_are_answered_by_the_node_within_bounds() {
     let (asked, ()) = tokio::join!(client.handle.ask(server.id, range.clone()), async {
         let Event::Request { id, request, .. } = server.next().await else { panic!("a request") };
         assert_eq!(request, range);
-        server.handle.answer(id, Response::Blocks(Box::new(Blocks::default()))).unwrap();
+        server.handle.answer(id, Response::Blocks(Box::default())).unwrap();
     });
     assert_eq!(asked.unwrap(), Response::Blocks(Box::default()));
 
