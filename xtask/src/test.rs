@@ -8,9 +8,9 @@ use crate::run::{answers, run};
 use crate::setup::{self, Environment};
 use crate::skipped::{self, Skipped};
 
-/// The crate whose tests also run in the release profile: supervision depends on panics that unwind, which only that
-/// profile's settings can break.
-const RELEASE_TESTED: &str = "alys-actor";
+/// The crates whose tests also run in the release profile: supervision depends on panics that unwind, which only that
+/// profile's settings can break, and the simulator runs hundreds of seeds only where they take seconds.
+const RELEASE_TESTED: [&str; 2] = ["alys-actor", "alys-sim"];
 
 type Suite = fn(&Environment, &Skipped) -> Result<(), Failure>;
 
@@ -72,5 +72,9 @@ fn documentation(environment: &Environment, skipped: &Skipped) -> Result<(), Fai
 fn release(environment: &Environment, skipped: &Skipped) -> Result<(), Failure> {
     let mut command = environment.cargo();
     command.env(skipped::VARIABLE, skipped.path());
-    run(command.args(["test", "--release", "--package", RELEASE_TESTED, "--lib", "--tests", "--no-fail-fast"]))
+    command.args(["test", "--release", "--lib", "--tests", "--no-fail-fast"]);
+    for package in RELEASE_TESTED {
+        command.args(["--package", package]);
+    }
+    run(&mut command)
 }

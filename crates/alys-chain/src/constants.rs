@@ -3,7 +3,7 @@
 use crate::{error::GenesisError, federation::Federation, peg::PegRules, scheme::Scheme};
 use alys_auxpow::Asert;
 use alys_crypto::{Domain, DomainType, SigningRoot};
-use alys_primitives::{ApprovalData, BlockHeader, ChainSpec, FixedBytes, Height, Root, Slot, TreeHash as _};
+use alys_primitives::{ApprovalData, BlockBody, BlockHeader, ChainSpec, FixedBytes, Height, Root, Slot, TreeHash as _};
 use std::sync::Arc;
 
 /// A validated chain spec.
@@ -13,6 +13,8 @@ pub(crate) struct Constants {
     pub(crate) genesis_root: Root,
     pub(crate) genesis_header: BlockHeader,
     pub(crate) genesis_block_root: Root,
+    /// Root of a body with nothing in it.
+    pub(crate) empty_body_root: Root,
     pub(crate) asert: Asert,
     pub(crate) auxpow_rules: alys_auxpow::Rules,
     pub(crate) scheme: Scheme,
@@ -33,6 +35,7 @@ impl Constants {
             genesis_root: spec.genesis_root(),
             genesis_block_root: genesis_header.root(),
             genesis_header,
+            empty_body_root: BlockBody::default().tree_hash_root(),
             asert,
             auxpow_rules: alys_auxpow::Rules::of_spec(&spec.auxpow),
             scheme,

@@ -43,6 +43,7 @@ mod pending;
 pub mod proof;
 mod queue;
 mod scheme;
+mod segment;
 mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -70,6 +71,7 @@ pub use input::{
 };
 pub use payload_hash::{PayloadShape, payload_hash};
 pub use pending::PendingStatus;
+pub use segment::{Certificates, Segment, SegmentError};
 pub use state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, MaxCarriers, Offences, Point};
 pub use validation::{
     Consistent, Context, ErrorCategory, FullyValid, Signed, Validated, ValidationError, ValidationLevel, WellFormed,

@@ -138,7 +138,7 @@ impl Verifier {
     }
 
     /// Who must have signed what for the author's signature and the parent's certificate to hold.
-    fn claims<'a>(&'a self, block: &'a SignedBlock) -> Result<(Vec<(Part, Claim<'a>)>, Basis), VerifyError> {
+    pub(crate) fn claims<'a>(&'a self, block: &'a SignedBlock) -> Result<(Vec<(Part, Claim<'a>)>, Basis), VerifyError> {
         let header = &block.header;
         let federation = self.federation(header.epoch)?;
         let members = federation.len();
@@ -168,7 +168,7 @@ impl Verifier {
     }
 
     /// Checks the records in the body that prove something themselves: work, evidence, a change of the federation.
-    fn records(&self, block: &SignedBlock, basis: Basis) -> Result<Basis, VerifyError> {
+    pub(crate) fn records(&self, block: &SignedBlock, basis: Basis) -> Result<Basis, VerifyError> {
         let epoch = block.header.epoch;
         let parent_header = match block.body.auxpow.first() {
             Some(record) => {
@@ -364,13 +364,13 @@ impl Verifier {
 
 /// A signed part of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     Author,
     ParentCertificate,
 }
 
 impl Part {
-    fn error(self) -> VerifyError {
+    pub(crate) fn error(self) -> VerifyError {
         match self {
             Self::Author => VerifyError::Signature,
             Self::ParentCertificate => VerifyError::Certificate(CertificateError::Signature),

@@ -8,7 +8,7 @@
 )]
 
 use alys_chain::{
-    BlockError, ChainConfig, ChainEvent, ImportOutcome, Input, Message, PendingReason,
+    BlockError, ChainConfig, ChainEvent, ImportOutcome, Input, Message, PeerTag, PendingReason,
     testing::{Cluster, Fixture, Node},
 };
 use alys_primitives::{Height, SignedBlock};
@@ -306,4 +306,40 @@ fn one_author_cannot_fill_the_waiting_place() {
         node.receive(now, Message::Block(block.clone()));
     }
     assert!(node.chain.view().head.height >= Height(3));
+}
+
+#[test]
+fn one_peer_cannot_fill_the_waiting_place() {
+    let mut source = Cluster::new(Fixture::new(1));
+    for _ in 0..4 {
+        source.run_slots(5);
+        source.mine(0);
+    }
+    let blocks = chain_above(&source, 0);
+    let config = ChainConfig { max_pending_blocks: 64, max_pending_per_peer: 4, ..source.fixture.config(None) };
+    let mut node = Node::with_config(&source.fixture, None, config);
+    let now = source.now;
+    let bring = |node: &mut Node, block: &SignedBlock, peer: u64| {
+        let block = node.chain.verifier().block(block.clone()).unwrap();
+        node.handle(now, Input::PeerBlock { block, peer: PeerTag(peer) }).unwrap();
+    };
+    // The farthest first: those that are nearer to being useful take their place.
+    for block in blocks[5..].iter().rev() {
+        bring(&mut node, block, 1);
+    }
+    let waiting = node.chain.pending_blocks();
+    let heights: Vec<u64> = waiting.iter().map(|status| status.height.0).collect();
+    assert_eq!(heights, [6, 7, 8, 9], "in order of priority");
+    assert!(waiting.iter().all(|status| status.peer == Some(PeerTag(1)) && status.attempts == 0));
+    assert_eq!(waiting[0].reason, PendingReason::Parent(blocks[4].root()));
+    bring(&mut node, &blocks[12], 1);
+    assert_eq!(node.outcome(&blocks[12].root()), Some(&ImportOutcome::Rejected(BlockError::PendingFull)));
+    // Another peer has its own share.
+    bring(&mut node, &blocks[12], 2);
+    assert_eq!(node.chain.view().pending_blocks, 5);
+    for block in &blocks[..5] {
+        bring(&mut node, block, 3);
+    }
+    assert_eq!(node.chain.pending_blocks().len(), 1, "the rest was imported");
+    assert!(node.chain.view().head.height >= Height(8));
 }

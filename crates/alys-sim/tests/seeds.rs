@@ -5,6 +5,11 @@
 use alys_sim::{Fault, FaultSet, Options, Plant, minimise, run};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How many seeds a test runs: a few without optimisation; `cargo xtask test` runs this crate in the release profile, too.
+const fn seeds(optimised: u64) -> u64 {
+    if cfg!(debug_assertions) { optimised.div_ceil(25) } else { optimised }
+}
+
 /// Faults for half a minute, then the calm end.
 fn brief(seed: u64) -> Options {
     Options { seconds: 30, ..Options::short(seed) }
@@ -26,20 +31,24 @@ fn hold(seeds: impl Iterator<Item = Options>) -> BTreeMap<Fault, u64> {
 
 #[test]
 fn invariants_hold_whatever_a_seed_brings() {
-    let fired = hold((1..=70).map(brief));
+    let count = seeds(150);
+    let fired = hold((1..=count).map(brief));
+    if cfg!(debug_assertions) {
+        return;
+    }
     let never: Vec<&str> = Fault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).map(Fault::name).collect();
     assert!(never.is_empty(), "vacuous: never happened: {never:?}");
 }
 
 #[test]
 fn invariants_hold_with_every_fault_at_once() {
-    hold((1..=20).map(|seed| Options { faults: Some(FaultSet::all()), ..brief(seed) }));
+    hold((1..=seeds(30)).map(|seed| Options { faults: Some(FaultSet::all()), ..brief(seed) }));
 }
 
 #[test]
 fn invariants_hold_in_federations_of_other_sizes() {
-    for (nodes, seeds) in [(1, 6), (2, 6), (3, 6), (7, 6), (13, 1)] {
-        hold((100..100 + seeds).map(|seed| Options { nodes, ..brief(seed) }));
+    for (nodes, count) in [(1, 12), (2, 12), (3, 12), (7, 12), (13, 1)] {
+        hold((100..100 + seeds(count)).map(|seed| Options { nodes, ..brief(seed) }));
     }
 }
 
@@ -50,14 +59,15 @@ fn invariants_hold_with_real_signatures() {
 
 #[test]
 fn a_seed_repeats_itself_and_another_one_does_not() {
-    let traces: BTreeSet<[u8; 32]> = (1..=12)
+    let count = seeds(25);
+    let traces: BTreeSet<[u8; 32]> = (1..=count)
         .map(|seed| {
             let (first, again) = (run(&brief(seed)), run(&brief(seed)));
             assert_eq!(first, again, "seed {seed}");
             first.trace
         })
         .collect();
-    assert_eq!(traces.len(), 12);
+    assert_eq!(traces.len(), usize::try_from(count).unwrap());
 }
 
 /// A mistake, and the seed that is known to show it; [`planted_mistakes_are_found`] says so if the code moves on.
@@ -78,6 +88,10 @@ fn shown_by(plant: Plant) -> u64 {
 fn planted_mistakes_are_found() {
     for plant in Plant::ALL {
         let first = shown_by(plant);
+        if cfg!(debug_assertions) && first > 3 {
+            // One run each of those that are found at once.
+            continue;
+        }
         let caught = (first..first + 40)
             .any(|seed| run(&Options { plant: Some(plant), ..Options::short(seed) }).violation.is_some());
         assert!(caught, "{} was planted and no seed from {first} on found it", plant.name());

@@ -1,9 +1,10 @@
 //! Builds a proof from what a node stores.
 
 use super::{BlockProof, MAX_PROOF_HEADERS, verifier::pair};
-use crate::{federation::Federation, verify::Verifier};
+use crate::{change, error::FederationError, federation::Federation, verify::Verifier};
 use alys_primitives::{
-    ApprovalData, BlockBody, BlockHeader, Epoch, Height, Notarization, Root, SignedBlock, TreeHash as _, VariableList,
+    ApprovalData, BlockBody, BlockHeader, Epoch, Height, Members, Notarization, Root, SignedBlock, TreeHash as _,
+    VariableList,
 };
 use std::sync::Arc;
 
@@ -169,6 +170,15 @@ impl Verifier {
             limit: constants.asert.limit(),
             min_finalization_depth: constants.spec.min_finalization_depth,
         }
+    }
+
+    /// A federation that the caller knows from elsewhere.
+    ///
+    /// # Errors
+    /// [`FederationError`] if the members make no federation.
+    pub fn quorum_of(&self, members: &Members) -> Result<EpochQuorum, FederationError> {
+        let federation = Arc::new(change::federation(&self.constants, members)?);
+        Ok(EpochQuorum { verifier: self.clone(), federation })
     }
 
     /// The federation of an epoch, if it is known.

@@ -2,7 +2,7 @@
 
 use super::Plant;
 use crate::{Chain, ChainConfig, Restored, error::RestoreError};
-use alys_crypto::SecretKey;
+use alys_crypto::{PublicKey, SecretKey};
 use alys_primitives::{
     Address, AuxPowSpec, B256, ChainSpec, EvmSpec, FixedBytes, Fork, Height, Member, PublicKeyBytes, SignatureBytes,
     Slot, U256, UnixMillis, VariableList,
@@ -24,6 +24,8 @@ pub struct Fixture {
     pub spec: ChainSpec,
     /// The members' keys, in order.
     pub keys: Vec<SecretKey>,
+    /// Their public halves; making one costs more than a whole simulated signature.
+    pub(super) public_keys: Vec<PublicKey>,
     /// Which signatures chains use.
     pub scheme: SchemeKind,
     /// A mistake that cores make on purpose; with hashes for signatures only.
@@ -75,7 +77,8 @@ impl Fixture {
             },
             peg: VariableList::empty(),
         };
-        Self { spec, keys, scheme, plant: None }
+        let public_keys = keys.iter().map(SecretKey::public_key).collect();
+        Self { spec, keys, public_keys, scheme, plant: None }
     }
 
     /// The default configuration of a member, or of a node that is none.
@@ -85,7 +88,7 @@ impl Fixture {
 
     /// A member's key as the spec has it.
     pub fn public_key(&self, index: usize) -> PublicKeyBytes {
-        PublicKeyBytes::from(self.keys[index].public_key().to_bytes())
+        PublicKeyBytes::from(self.public_keys[index].to_bytes())
     }
 
     /// A chain at genesis.

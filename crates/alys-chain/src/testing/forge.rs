@@ -78,8 +78,13 @@ impl Fixture {
 
     /// Signs with the key of an index, which need not be a member's.
     pub fn sign_as(&self, member: usize, root: SigningRoot) -> SignatureBytes {
-        let secret = self.keys.get(member).cloned().unwrap_or_else(|| key(member));
-        FakeSigner::new(secret, self.scheme).raw(root)
+        match (self.scheme, self.public_keys.get(member)) {
+            (super::SchemeKind::Unproven, Some(public_key)) => super::sign(public_key, root),
+            _ => {
+                let secret = self.keys.get(member).cloned().unwrap_or_else(|| key(member));
+                FakeSigner::new(secret, self.scheme).raw(root)
+            }
+        }
     }
 
     /// What is signed for an object that is about a block.

@@ -2,13 +2,14 @@
 
 use super::{SchemeKind, sign};
 use crate::{SignRefusal, SignRequest};
-use alys_crypto::{SecretKey, SigningRoot};
+use alys_crypto::{PublicKey, SecretKey, SigningRoot};
 use alys_primitives::{Height, Root, SignatureBytes, Slot};
 
 /// The signer of one member. Cloning it is what an operator must never do.
 #[derive(Clone, Debug)]
 pub struct FakeSigner {
     key: SecretKey,
+    public_key: PublicKey,
     scheme: SchemeKind,
     proposal: Option<(Slot, Root)>,
     approval: Option<(Slot, Root)>,
@@ -27,6 +28,7 @@ impl FakeSigner {
     /// A signer with an empty record.
     pub fn new(key: SecretKey, scheme: SchemeKind) -> Self {
         Self {
+            public_key: key.public_key(),
             key,
             scheme,
             proposal: None,
@@ -76,7 +78,7 @@ impl FakeSigner {
     pub fn raw(&self, root: SigningRoot) -> SignatureBytes {
         match self.scheme {
             SchemeKind::Bls => SignatureBytes::from(self.key.sign(root).to_bytes()),
-            SchemeKind::Unproven => sign(&self.key.public_key(), root),
+            SchemeKind::Unproven => sign(&self.public_key, root),
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct World {
     calm_at: u64,
     end_at: u64,
     calm: bool,
-    queue: BTreeMap<(u64, u64), Event>,
+    queue: BTreeMap<(u64, u64), Box<Event>>,
     sequence: u64,
     nodes: Vec<SimNode>,
     /// Which side of a partition each node is on.
@@ -182,7 +182,7 @@ impl World {
             if self.events_now > MAX_EVENTS_PER_MILLI {
                 self.violate("no busy loops", format!("{} events in one millisecond", self.events_now));
             }
-            self.happen(event);
+            self.happen(*event);
         }
         if self.violation.is_none() {
             self.finish();
@@ -241,7 +241,7 @@ impl World {
 
     fn at(&mut self, time: u64, event: Event) {
         self.sequence += 1;
-        self.queue.insert((time, self.sequence), event);
+        self.queue.insert((time, self.sequence), Box::new(event));
     }
 
     /// Takes something into the trace.
