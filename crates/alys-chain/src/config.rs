@@ -1,6 +1,6 @@
 //! What an operator chooses. Nothing here is consensus: two nodes with different configurations agree on every block.
 
-use alys_primitives::PublicKeyBytes;
+use alys_primitives::{ChainSpec, PublicKeyBytes};
 
 /// The operator's choices for one chain core.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,53 @@ impl Default for ChainConfig {
             max_rejected_blocks: 1_024,
             execution_retry: 100,
             max_reorg_depth: Some(64),
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A choice that would keep the core from working on this chain.
+    #[error("`{field}` is {found}, must be {range}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// What was given.
+        found: u64,
+        /// What is possible, in words.
+        range: &'static str,
+    },
+    /// The key can't change while the core runs: the signing record belongs to the key.
+    #[error("the member key can't change while the node runs")]
+    MemberKey,
+}
+
+impl ChainConfig {
+    /// Checks the choices against each other and against the chain's constants.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the first field that is out of range.
+    pub fn validate(&self, spec: &ChainSpec) -> Result<(), ConfigError> {
+        let slot = spec.slot_duration.saturating_mul(1_000);
+        let count = |places: usize| u64::try_from(places).unwrap_or(u64::MAX);
+        let some = "at least 1";
+        let checks = [
+            ("production_lead", self.production_lead, self.production_lead < slot, "less than a slot"),
+            ("production_deadline", self.production_deadline, self.production_deadline < slot, "less than a slot"),
+            ("max_pending_blocks", count(self.max_pending_blocks), self.max_pending_blocks > 0, some),
+            ("max_pending_bytes", count(self.max_pending_bytes), self.max_pending_bytes > 0, some),
+            ("max_pending_per_peer", count(self.max_pending_per_peer), self.max_pending_per_peer > 0, some),
+            ("pending_expiry", self.pending_expiry, self.pending_expiry >= slot, "at least a slot"),
+            ("max_early_approvals", count(self.max_early_approvals), self.max_early_approvals > 0, some),
+            ("max_witnessed", count(self.max_witnessed), self.max_witnessed > 0, some),
+            ("max_queued_auxpow", count(self.max_queued_auxpow), self.max_queued_auxpow > 0, some),
+            ("execution_retry", self.execution_retry, self.execution_retry > 0, "at least 1 millisecond"),
+        ];
+        let wrong = checks.into_iter().find(|(_, _, holds, _)| !holds);
+        match wrong {
+            Some((field, found, _, range)) => Err(ConfigError::OutOfRange { field, found, range }),
+            None => Ok(()),
         }
     }
 }

@@ -57,7 +57,7 @@ mod witness;
 
 pub use chain::{AuxTemplate, Chain, TimeoutReason};
 pub use checkpoint::{Checkpoint, Restored, RestoredBlock, TrunkBlock};
-pub use config::ChainConfig;
+pub use config::{ChainConfig, ConfigError};
 pub use effect::{
     BlockRef, ChainBatch, ChainEvent, ChainWrite, Effect, ForkchoiceUpdate, ImportOutcome, Message, PayloadAttributes,
     PendingReason, Pointers, SignRequest,

@@ -150,7 +150,7 @@ impl Model {
         let runs = chain
             .windows(3)
             .filter(|run| self.slot(run[1]) == self.slot(run[0]) + 1 && self.slot(run[2]) == self.slot(run[1]) + 1);
-        runs.map(|run| run[1]).last().unwrap_or(self.genesis)
+        runs.map(|run| run[1]).next_back().unwrap_or(self.genesis)
     }
 
     /// The end of the newest bundle that is final if `tip` is notarized: its carrier is safe and deep enough.

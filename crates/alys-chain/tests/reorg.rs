@@ -8,7 +8,7 @@
 )]
 
 use alys_chain::{
-    BlockError, ChainConfig, ChainEvent, ImportOutcome, Input, Message, PeerTag, PendingReason,
+    BlockError, ChainConfig, ChainEvent, ConfigError, ImportOutcome, Input, Message, PeerTag, PendingReason,
     testing::{Cluster, Fixture, Node},
 };
 use alys_primitives::{Height, SignedBlock};
@@ -342,4 +342,30 @@ fn one_peer_cannot_fill_the_waiting_place() {
     }
     assert_eq!(node.chain.pending_blocks().len(), 1, "the rest was imported");
     assert!(node.chain.view().head.height >= Height(8));
+}
+
+#[test]
+fn other_choices_are_checked_before_they_are_taken() {
+    let fixture = Fixture::new(1);
+    let mut node = Node::new(&fixture, Some(0));
+    let good = fixture.config(Some(0));
+    let refused = |change: &dyn Fn(&mut ChainConfig)| {
+        let mut config = good.clone();
+        change(&mut config);
+        node.chain.clone().reconfigure(config).err()
+    };
+    let out = |field, found, range| Some(ConfigError::OutOfRange { field, found, range });
+    assert_eq!(refused(&|config| config.production_lead = 2_000), out("production_lead", 2_000, "less than a slot"));
+    assert_eq!(refused(&|config| config.pending_expiry = 10), out("pending_expiry", 10, "at least a slot"));
+    assert_eq!(refused(&|config| config.max_pending_blocks = 0), out("max_pending_blocks", 0, "at least 1"));
+    assert_eq!(refused(&|config| config.member_key = None), Some(ConfigError::MemberKey));
+    assert_eq!(refused(&|_| {}), None);
+    // What is taken holds from the next block on.
+    let mut source = Cluster::new(Fixture::new(1));
+    source.run_slots(6);
+    node.chain.reconfigure(ChainConfig { max_pending_blocks: 4, ..good.clone() }).unwrap();
+    for block in &chain_above(&source, 0)[1..] {
+        node.receive(source.now, Message::Block(block.clone()));
+    }
+    assert_eq!(node.chain.view().pending_blocks, 4);
 }

@@ -11,8 +11,8 @@ mod view;
 mod vote;
 
 use crate::{
-    BatchId, ChainConfig, ChainView, ChainWrite, Counters, Effect, ExecutionId, GenesisError, Input, InputError,
-    Pointers, SignId, SignRefusal, Verifier,
+    BatchId, ChainConfig, ChainView, ChainWrite, ConfigError, Counters, Effect, ExecutionId, GenesisError, Input,
+    InputError, Pointers, SignId, SignRefusal, Verifier,
     constants::Constants,
     digest::Sums,
     early::Early,
@@ -209,6 +209,19 @@ impl Chain {
         self.produce();
         self.settle();
         result
+    }
+
+    /// Takes other choices of the operator while running; what they bound from now on, they do not undo.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a choice is out of range or names another key; nothing has changed then.
+    pub fn reconfigure(&mut self, config: ChainConfig) -> Result<(), ConfigError> {
+        config.validate(&self.constants.spec)?;
+        if config.member_key != self.config.member_key {
+            return Err(ConfigError::MemberKey);
+        }
+        self.config = config;
+        Ok(())
     }
 
     /// The next wish, in the order in which they are to be carried out.
