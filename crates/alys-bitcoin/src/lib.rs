@@ -3,6 +3,7 @@
 //! - [`BitcoinPort`]: what the node asks of Bitcoin, with errors that tell *unavailable* from *invalid* from *bug*.
 //! - [`Regtest`]: an embedded regtest chain as a plain value. Blocks with real (easy) work, all rules of blocks and
 //!   transactions, coins, a pool, reorganisations. Time is passed in, nothing waits, the same calls give the same state.
+//! - [`core_rpc`]: Bitcoin Core behind the same port, over its JSON-RPC.
 //! - [`embedded()`]: that value behind the port, owned by one task with a bounded inbox; [`BlockLog`] keeps its blocks in
 //!   a file.
 //! - [`BlockTemplate`] and [`grind`]: what a merged miner needs to put a commitment into a coinbase and find a nonce.
@@ -17,6 +18,7 @@
 //! no wallet.
 
 pub use block_log::{BlockLog, LogError, Opened};
+pub use core_rpc::CoreRpc;
 pub use embedded::{EmbeddedError, RegtestHandle, embedded};
 pub use header_chain::{Checkpoint, EpochStart, HeaderChain, HeaderError, Inserted, Limits as HeaderLimits, TipChange};
 pub use port::{BestBlock, BitcoinPort, BlockPlace, FoundTransaction, Invalid, PlacedHeader, PortError, Unavailable};
@@ -26,6 +28,7 @@ pub use template::{BlockTemplate, GrindError, TemplateError, TemplateTransaction
 
 pub mod block_log;
 pub mod compact;
+pub mod core_rpc;
 pub mod embedded;
 pub mod header_chain;
 pub mod merkle;
