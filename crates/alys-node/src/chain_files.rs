@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The largest chain spec file in bytes.
-const MAX_SPEC_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_SPEC_BYTES: u64 = 1 << 20;
 
 /// The largest genesis file in bytes.
 const MAX_GENESIS_BYTES: u64 = 16 << 20;

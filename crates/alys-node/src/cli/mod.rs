@@ -11,6 +11,7 @@ mod init;
 mod keys;
 mod mine;
 mod peg;
+mod proof;
 mod run;
 mod status;
 
@@ -52,6 +53,9 @@ enum Command {
     /// Checks or prints a Namecoin-layout AuxPoW offline.
     #[command(subcommand)]
     Auxpow(auxpow::AuxPowCommand),
+    /// Checks offline that a block is final.
+    #[command(subcommand)]
+    Proof(proof::ProofCommand),
     /// Keystores of federation members.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::EvmTest(arguments) => evm_test::evm_test(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Auxpow(command) => auxpow::auxpow(command),
+        Command::Proof(command) => proof::proof(command),
         Command::Keys(command) => keys::keys(command),
         Command::Peg(command) => peg::peg(command),
         Command::Config(command) => config::config(command),

@@ -18,10 +18,10 @@ use tokio::sync::{broadcast, watch};
 const INVALID_PARAMS: i32 = -32602;
 
 /// Something in the node failed.
-const INTERNAL: i32 = -32603;
+pub(super) const INTERNAL: i32 = -32603;
 
 /// What was asked for does not exist.
-const NOT_FOUND: i32 = -32001;
+pub(super) const NOT_FOUND: i32 = -32001;
 
 /// What the calls are answered from.
 #[derive(Clone)]
@@ -66,6 +66,7 @@ pub fn alys_module(rpc: AlysRpc) -> Result<RpcModule<AlysRpc>, jsonrpsee::core::
         rpc.block_by_root(head)
     })?;
     module.register_blocking_method("alys_notarization", |params, rpc, _| rpc.notarization(root(&params)?))?;
+    module.register_blocking_method("alys_blockProof", |params, rpc, _| rpc.block_proof(height(&params)?))?;
     module.register_subscription(
         "alys_subscribe",
         "alys_subscription",
@@ -212,11 +213,11 @@ fn first(params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
     }
 }
 
-fn stored(error: &StoreError) -> ErrorObjectOwned {
+pub(super) fn stored(error: &StoreError) -> ErrorObjectOwned {
     refusal(INTERNAL, error.to_string())
 }
 
-fn refusal(code: i32, message: String) -> ErrorObjectOwned {
+pub(super) fn refusal(code: i32, message: String) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(code, message, None::<()>)
 }
 

@@ -9,6 +9,7 @@ mod mining;
 mod ops;
 mod peers;
 mod peg;
+mod proof;
 mod server;
 mod wire;
 
