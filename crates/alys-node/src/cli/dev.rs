@@ -2,7 +2,9 @@
 
 use super::failure::{Failure, Outcome};
 use super::init::{Plan, Ports, Preset, write_chain};
-use super::run::{SIGNING_RECORD, holds_chain, runtime, start_logging, start_metrics, until_stopped};
+use super::run::{
+    SIGNING_RECORD, StopSignals, holds_chain, runtime, start, start_logging, start_metrics, until_stopped,
+};
 use crate::chain_files::{ChainFiles, PRESET_CHAIN_ID};
 use crate::config::{Config, LogFormat};
 use crate::dev_accounts::{BALANCE_BTC, MNEMONIC, dev_accounts};
@@ -79,18 +81,17 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
     let miner_payout = if arguments.no_mine { None } else { config.mining.payout };
     let metrics = start_metrics()?;
     let outcome = runtime()?.block_on(async move {
-        let node = NodeBuilder::new(config, files)
+        let mut signals = StopSignals::listen()?;
+        let builder = NodeBuilder::new(config, files)
             .validator(Validator { key, record })
             .dev_bitcoin(DevBitcoin { miner_payout })
             // A single member hears no one: a payload is built when its slot begins, with the newest transactions.
             .chain_config(ChainConfig { production_lead: 0, ..ChainConfig::default() })
-            .metrics(metrics)
-            .start()
-            .await
-            .map_err(Failure::work)?;
+            .metrics(metrics);
+        let Some(node) = start(builder, &mut signals).await? else { return Ok(()) };
         introduce(&node, &folder);
         let heights = tokio::spawn(print_heights(node.view.clone(), node.evm.clone()));
-        let outcome = until_stopped(node).await;
+        let outcome = until_stopped(node, signals).await;
         heights.abort();
         outcome
     });

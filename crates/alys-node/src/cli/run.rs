@@ -9,7 +9,7 @@ use crate::node::{Node, NodeBuilder, Validator};
 use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::path::Path;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
@@ -42,10 +42,12 @@ pub(super) fn run(arguments: RunArguments) -> Outcome {
         if let Some(validator) = validator {
             builder = builder.validator(validator);
         }
-        let node = builder.start().await.map_err(Failure::work)?;
+        let mut signals = StopSignals::listen()?;
+        let hangup = signal(SignalKind::hangup()).map_err(Failure::work)?;
+        let Some(node) = start(builder, &mut signals).await? else { return Ok(()) };
+        let reloading = tokio::spawn(reload.on_hangup(hangup));
         tracing::info!(listening = ?*node.listening.borrow(), "running");
-        let reloading = tokio::spawn(reload.on_hangup());
-        let outcome = until_stopped(node).await;
+        let outcome = until_stopped(node, signals).await;
         reloading.abort();
         outcome
     })
@@ -109,14 +111,7 @@ struct Reload {
 }
 
 impl Reload {
-    async fn on_hangup(mut self) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => {
-                tracing::warn!(%error, "SIGHUP can't be heard: no reload");
-                return;
-            }
-        };
+    async fn on_hangup(mut self, mut hangup: Signal) {
         while hangup.recv().await.is_some() {
             match self.reload() {
                 Ok(()) => {}
@@ -138,14 +133,44 @@ impl Reload {
     }
 }
 
+/// The signals that ask for the end. Heard from before the node starts: one that came earlier than its handler would end
+/// the process at once instead of in order.
+pub(super) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Begins to listen; needs a runtime.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Failure::work)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Failure::work)?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Starts a node; none if the end is asked for meanwhile.
+pub(super) async fn start(builder: NodeBuilder, signals: &mut StopSignals) -> Result<Option<Node>, Failure> {
+    tokio::select! {
+        biased;
+        () = signals.asked() => Ok(None),
+        started = builder.start() => started.map(Some).map_err(Failure::work),
+    }
+}
+
 /// Runs until a signal asks for the end or the node can't go on, then stops in order.
-pub(super) async fn until_stopped(node: Node) -> Outcome {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::work)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::work)?;
+pub(super) async fn until_stopped(node: Node, mut signals: StopSignals) -> Outcome {
     let ended = tokio::select! {
         biased;
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        () = signals.asked() => None,
         ended = node.ended() => Some(ended),
     };
     tracing::info!("stopping");
