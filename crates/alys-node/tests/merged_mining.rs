@@ -42,6 +42,24 @@ fn an_outside_miner_finalizes_bundles_and_bad_proofs_are_refused() {
     });
     assert!(number(&status["finalized"]["height"]) > 0);
 
+    // Whoever has the chain spec can check that a block is final.
+    let proof = node.call("alys_blockProof", json!([1])).unwrap();
+    let file = folder.path().join("proof.json");
+    let verify = |proof: &serde_json::Value| {
+        std::fs::write(&file, proof.to_string()).unwrap();
+        let spec = folder.path().join("chain/chain.json");
+        alys_node().args(["proof", "verify", "--spec"]).arg(spec).arg(&file).status().unwrap().code()
+    };
+    assert_eq!(verify(&proof), Some(0));
+    let mut bytes = hex::decode(&proof["proof"].as_str().unwrap()[2..]).unwrap();
+    for at in [8, bytes.len() / 2, bytes.len() - 1] {
+        bytes[at] ^= 1;
+        assert_eq!(verify(&json!({ "proof": format!("0x{}", hex::encode(&bytes)) })), Some(1), "byte {at}");
+        bytes[at] ^= 1;
+    }
+    let head = number(&node.status()["head"]["height"]);
+    assert!(node.call("alys_blockProof", json!([head])).is_err(), "the head is not final");
+
     // Metrics tell what was refused, by rule.
     let (code, metrics) = node.get("/metrics");
     assert_eq!(code, 200);
