@@ -7,6 +7,7 @@ use crate::peg::Peg;
 use alys_primitives::{B256, BitVector, Epoch, Height, MaxMembers, Optional, Root, VariableList, Wei, typenum};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
+use std::sync::Arc;
 use tree_hash::TreeHash as _;
 use tree_hash_derive::TreeHash;
 
@@ -33,8 +34,10 @@ pub struct ChainState {
     pub finalized: Point,
     /// The newest committed bundle.
     pub committed: Committed,
-    /// Blocks with an AuxPoW whose bundles are not final in this chain, oldest first.
-    pub carriers: VariableList<Carrier, MaxCarriers>,
+    /// Blocks with an AuxPoW whose bundles are not final in this chain, oldest first. Shared with the parent's state while
+    /// nothing changes: most blocks neither carry nor settle one.
+    #[serde(with = "shared")]
+    pub carriers: Arc<VariableList<Carrier, MaxCarriers>>,
     /// Fees of all blocks up to this one, in wei.
     pub fees_total: Wei,
     /// What earlier distributions of fees left over, in wei.
@@ -171,5 +174,21 @@ impl AuxPowEssence {
     /// What the next bundle names as `previous_auxpow_root`.
     pub fn root(&self) -> Root {
         self.tree_hash_root()
+    }
+}
+
+/// A shared value is written as the value.
+mod shared {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn genesis(constants: &Constants, federation: Arc<Federation>) -> Ent
             work: Wei::ZERO,
             fees: Wei::ZERO,
         },
-        carriers: VariableList::empty(),
+        carriers: Arc::new(VariableList::empty()),
         fees_total: Wei::ZERO,
         fee_carry: Wei::ZERO,
         next_withdrawal_index: 0,
@@ -463,7 +463,7 @@ fn record(
         carriers.pop();
     }
     carriers.push(carrier);
-    state.carriers = VariableList::new(carriers).map_err(|_| BlockError::Overflow)?;
+    state.carriers = Arc::new(VariableList::new(carriers).map_err(|_| BlockError::Overflow)?);
     Ok(carrier)
 }
 
@@ -476,6 +476,6 @@ fn settle_carriers(state: &mut ChainState, height: Height, depth: u64) {
         state.finalized = newest.end;
         let rest: Vec<Carrier> = state.carriers.iter().filter(|carrier| !is_final(carrier)).copied().collect();
         // Never longer than before.
-        state.carriers = VariableList::new(rest).unwrap_or_else(|_| VariableList::empty());
+        state.carriers = Arc::new(VariableList::new(rest).unwrap_or_else(|_| VariableList::empty()));
     }
 }
