@@ -8,9 +8,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,17 +50,23 @@ pub async fn serve(
     let bound = listener.local_addr()?;
     let connections = TaskTracker::new();
     let work = async move {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let accepted = tokio::select! {
+            let next = async {
+                let place = places.clone().acquire_owned().await;
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
-                () = tokio::time::sleep(Duration::from_millis(50)), if connections.len() >= MAX_CONNECTIONS => continue,
+                next = next => next,
             };
             let Ok((socket, _)) = accepted else { continue };
             let ops = ops.clone();
             let stop = stop.clone();
             connections.spawn(async move {
+                // Given back when the connection ends.
+                let _place = place;
                 let service = service_fn(move |request| {
                     let answer = answer(&ops, &request);
                     async move { Ok::<_, Infallible>(answer) }
