@@ -13,8 +13,8 @@ use crate::{
 };
 use alys_auxpow::{AuxPow, Target};
 use alys_primitives::{
-    Approval, AuxPowRecord, B256, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization, Root,
-    SignedBlock, TreeHash as _, VariableList,
+    Approval, AuxPowRecord, B256, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization, PublicKeyBytes,
+    Root, SignedBlock, TreeHash as _, VariableList,
 };
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
@@ -281,6 +281,11 @@ impl Verifier {
         let next = self.change(change.epoch, &change)?;
         let basis = Basis { next_federation: Some(next), ..self.basis(change.epoch, current, FixedBytes::ZERO) };
         Ok(Verified::new(change, basis))
+    }
+
+    /// Position of a key among the members of a known epoch.
+    pub fn index_of(&self, epoch: Epoch, key: &PublicKeyBytes) -> Option<u64> {
+        self.federations.get(&epoch)?.index_of(key)
     }
 
     /// What a member of `epoch` signs to bring in `members`, under the newest scheduled version of the rules.

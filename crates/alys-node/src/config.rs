@@ -45,6 +45,11 @@ pub const KEYS: &[Key] = &[
     Key { name: "node.log_format", kind: Kind::Text, help: "Log lines as text or json" },
     Key { name: "validator.keystore", kind: Kind::Text, help: "EIP-2335 keystore of this member; none: an observer" },
     Key { name: "validator.password_file", kind: Kind::Text, help: "File whose first line is the keystore's password" },
+    Key {
+        name: "validator.doppelganger_slots",
+        kind: Kind::Number,
+        help: "Slots that a member listens for its own key before it signs; 0: not at all",
+    },
     Key { name: "rpc.listen", kind: Kind::Text, help: "Address and port of JSON-RPC" },
     Key { name: "rpc.hosts", kind: Kind::List, help: "Accepted Host headers, each host or host:port or host:*" },
     Key { name: "rpc.origins", kind: Kind::List, help: "Accepted Origin headers; a trailing * matches any ending" },
@@ -173,13 +178,15 @@ pub enum LogFormat {
 }
 
 /// `[validator]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidatorSection {
     /// The keystore; without one the node observes.
     pub keystore: Option<PathBuf>,
     /// Holds the keystore's password.
     pub password_file: Option<PathBuf>,
+    /// Slots that a member with peers listens for its own key before it signs.
+    pub doppelganger_slots: u32,
 }
 
 /// `[rpc]`
@@ -253,7 +260,7 @@ impl Default for Config {
                 log: "info".to_owned(),
                 log_format: LogFormat::Text,
             },
-            validator: ValidatorSection::default(),
+            validator: ValidatorSection { keystore: None, password_file: None, doppelganger_slots: 2 },
             rpc: RpcSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8545)),
                 hosts: ["127.0.0.1:*", "localhost:*", "[::1]:*"].map(str::to_owned).to_vec(),

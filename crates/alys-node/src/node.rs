@@ -6,7 +6,7 @@ use crate::actors::gateway::{GatewayActor, GatewayPorts, Listening};
 use crate::actors::miner::MinerActor;
 use crate::actors::mining::{MiningActor, MiningMessage};
 use crate::actors::service::{ServiceActor, ServiceEnd, service};
-use crate::actors::signer::SignerActor;
+use crate::actors::signer::{Doppelganger, SignerActor};
 use crate::actors::storage::StorageActor;
 use crate::actors::{Fatal, HandOver};
 use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, custody_key};
@@ -201,6 +201,8 @@ impl NodeBuilder {
         let (peers, peers_view) = watch::channel(NetworkView::default());
         let (progress, sync_view) = watch::channel(SyncView::default());
         let (may_sign, may_sign_view) = watch::channel(false);
+        let (doppelganger, doppelganger_view) = watch::channel(None);
+        let listen_slots = validator.as_ref().map_or(0, |_| config.validator.doppelganger_slots);
 
         let mut root = Supervisor::new("root");
         let storage = {
@@ -236,7 +238,7 @@ impl NodeBuilder {
                 let public_key = validator.key.public_key();
                 let identity = RecordIdentity { genesis_root, public_key: public_key.to_bytes().into() };
                 check_record(&validator.record, &identity, &public_key, &spec, &store)?;
-                Some(root.add(signer(validator, identity, &fatal)))
+                Some(root.add(signer(validator, identity, &fatal, doppelganger)))
             }
             None => None,
         };
@@ -287,6 +289,7 @@ impl NodeBuilder {
                     root.add(Child::new("network", move || NetworkActor::new(network_config.clone(), ports.clone())));
                 let ports = SyncPorts {
                     max_clock_drift: spec.max_clock_drift,
+                    listen: Duration::from_secs(spec.slot_duration).saturating_mul(listen_slots),
                     chain: chain.clone(),
                     network,
                     store: store.clone(),
@@ -320,6 +323,7 @@ impl NodeBuilder {
                 mining: config.rpc.mining.then(|| (mining.clone(), config.mining.payout)),
                 system: None,
                 network: network.clone(),
+                doppelganger: doppelganger_view.clone(),
             },
             peg: PegRpc {
                 rules: peg_rules,
@@ -362,6 +366,7 @@ impl NodeBuilder {
             gossip,
             peers: peers_view,
             sync: sync_view,
+            doppelganger: doppelganger_view,
             listening: listening.subscribe(),
             fatal: fatal_raised,
             system,
@@ -369,11 +374,18 @@ impl NodeBuilder {
     }
 }
 
-fn signer(validator: Validator, identity: RecordIdentity, fatal: &Fatal) -> Child<SignerActor> {
-    let key = Arc::new(validator.key);
+fn signer(
+    validator: Validator,
+    identity: RecordIdentity,
+    fatal: &Fatal,
+    doppelganger: watch::Sender<Doppelganger>,
+) -> Child<SignerActor> {
+    let (key, doppelganger) = (Arc::new(validator.key), Arc::new(doppelganger));
     let fatal = fatal.clone();
-    Child::new("signer", move || SignerActor::new(key.clone(), validator.record.clone(), identity, fatal.clone()))
-        .blocking()
+    Child::new("signer", move || {
+        SignerActor::new(key.clone(), validator.record.clone(), identity, fatal.clone(), doppelganger.clone())
+    })
+    .blocking()
 }
 
 /// The record must know of the newest block that this member authored: one that does not is an old copy.
@@ -492,6 +504,8 @@ pub struct Node {
     pub peers: watch::Receiver<NetworkView>,
     /// How far the sync is; waiting for ever without a network.
     pub sync: watch::Receiver<SyncView>,
+    /// A signature of this member's key that was made elsewhere: then this node signs nothing.
+    pub doppelganger: watch::Receiver<Doppelganger>,
     /// Where the servers listen.
     pub listening: watch::Receiver<Option<Listening>>,
     fatal: watch::Receiver<Option<String>>,

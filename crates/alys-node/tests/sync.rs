@@ -2,44 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
 
+mod common;
+
 use alys_crypto::SecretKey;
-use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
-use alys_node::config::Config;
 use alys_node::sync::SyncState;
-use alys_node::{Node, NodeBuilder, Validator};
+use alys_node::{Node, NodeBuilder};
 use alys_p2p::{Blocks, Event, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Response, Status};
 use alys_primitives::{
-    Address, BlockBody, BlockHeader, ExecutionPayload, Height, Members, Root, SignatureBytes, SignedBlock, Slot,
-    VariableList,
+    BlockBody, BlockHeader, ExecutionPayload, Height, Root, SignatureBytes, SignedBlock, Slot, VariableList,
 };
-use alys_store::signing::{RecordIdentity, SigningRecord, Watermarks};
-use std::path::Path;
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn chain(key: &SecretKey) -> ChainFiles {
-    let members = Members::new(vec![member(key, Address::repeat_byte(1))]).unwrap();
-    ChainFiles::dev(members, wall_now().0 / 1000, 1).unwrap()
-}
-
-fn config(folder: &Path, peers: &[PeerAddress]) -> Config {
-    let mut config = Config::default();
-    config.node.data_dir = folder.to_owned();
-    config.rpc.listen.set_port(0);
-    config.metrics.listen.set_port(0);
-    config.network.listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned()];
-    config.network.peers = peers.iter().map(ToString::to_string).collect();
-    config
-}
-
-async fn address(node: &Node, folder: &Path) -> PeerAddress {
-    let peer = Identity::read(&folder.join(alys_node::network::NETWORK_KEY)).unwrap().peer_id();
-    let mut peers = node.peers.clone();
-    let view = tokio::time::timeout(PATIENCE, peers.wait_for(|view| !view.listening.is_empty())).await;
-    PeerAddress { peer, address: view.unwrap().unwrap().listening[0].clone() }
-}
+use common::PATIENCE;
+use common::nodes::{address, chain, config, validator};
 
 /// Claims a long chain and answers every question for blocks with a run that links but is signed by nobody.
 fn liar(genesis_root: Root) -> (PeerAddress, tokio::task::JoinHandle<()>) {
@@ -109,15 +83,10 @@ async fn a_node_that_is_behind_catches_up_beside_a_liar() {
     let files = chain(&key);
     let genesis_root = files.spec.genesis_root();
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let identity = RecordIdentity { genesis_root, public_key: key.public_key().to_bytes().into() };
-    let record = folders[0].path().join("signing-record");
-    drop(SigningRecord::create(&record, &identity, &Watermarks::default()).unwrap());
+    let author_key = validator(&key, &files, folders[0].path());
 
-    let author = NodeBuilder::new(config(folders[0].path(), &[]), files.clone())
-        .validator(Validator { key, record })
-        .start()
-        .await
-        .unwrap();
+    let author =
+        NodeBuilder::new(config(folders[0].path(), &[]), files.clone()).validator(author_key).start().await.unwrap();
     let mut view = author.view.clone();
     tokio::time::timeout(PATIENCE, view.wait_for(|view| view.head.height >= Height(3))).await.unwrap().unwrap();
 

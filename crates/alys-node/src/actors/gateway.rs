@@ -138,6 +138,9 @@ impl GatewayActor {
         if self.ports.alys.network.as_ref().is_some_and(|network| network.sync.borrow().state != SyncState::Synced) {
             missing.push("level with peers".to_owned());
         }
+        if self.ports.alys.doppelganger.borrow().is_some() {
+            missing.push("the only user of its key".to_owned());
+        }
         self.readiness.send_if_modified(|current| {
             let next = Readiness { missing };
             let changed = *current != next;

@@ -66,6 +66,14 @@ fn describe(status: &Value, actors: &Value) -> String {
     ));
     let sync = status["sync"]["state"].as_str().map(|state| format!(", {state}")).unwrap_or_default();
     text.push_str(&format!("peers      {}{sync}\n", plain(&status["peers"])));
+    let doppelganger = &status["doppelganger"];
+    if !doppelganger.is_null() {
+        text.push_str(&format!(
+            "NOT SIGNING: another process signs with this member's key ({} of slot {})\n",
+            plain(&doppelganger["duty"]),
+            plain(&doppelganger["slot"]),
+        ));
+    }
     list_actors(actors, &mut text);
     text
 }

@@ -3,6 +3,7 @@
 use super::NetworkRpc;
 use super::describe;
 use crate::actors::mining::MiningMessage;
+use crate::actors::signer::Doppelganger;
 use crate::mining::MiningError;
 use alys_actor::{Addr, SystemRef};
 use alys_chain::{ChainEvent, ChainView};
@@ -40,6 +41,8 @@ pub struct AlysRpc {
     pub system: Option<SystemRef>,
     /// The network; none for a node without one.
     pub network: Option<NetworkRpc>,
+    /// A signature of this member's key that was made elsewhere.
+    pub doppelganger: watch::Receiver<Doppelganger>,
 }
 
 /// The module.
@@ -81,6 +84,7 @@ pub fn alys_module(rpc: AlysRpc) -> Result<RpcModule<AlysRpc>, jsonrpsee::core::
 impl AlysRpc {
     fn status(&self) -> Value {
         let view = self.view.borrow();
+        let doppelganger = *self.doppelganger.borrow();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "genesisRoot": view.genesis_root,
@@ -106,6 +110,7 @@ impl AlysRpc {
             "pendingBlocks": view.pending_blocks,
             "stateRoot": view.state_root,
             "peers": self.network.as_ref().map_or(0, NetworkRpc::ready),
+            "doppelganger": doppelganger.map(|met| json!({ "duty": met.duty.to_string(), "slot": met.slot.0 })),
             "sync": self.network.as_ref().map(NetworkRpc::sync),
         })
     }

@@ -3,10 +3,12 @@
 //! Runs of blocks are asked of one peer after the other; while one run is imported, the next is fetched. Nothing that a
 //! peer says is believed: a run must link to this node's chain, its signatures and certificates are checked, and its blocks
 //! are executed. A peer whose answer is late, empty or wrong is left out for a while, and its claims with it, so that a
-//! liar costs time and nothing else. The node signs nothing before it has caught up.
+//! liar costs time and nothing else. The node signs nothing before it has caught up, and nothing before it has listened for a
+//! while whether somebody else signs with its key.
 
 mod batch;
 mod clocks;
+mod listen;
 mod message;
 mod plan;
 mod view;
@@ -24,6 +26,7 @@ use alys_p2p::{Blocks, NetworkView, Offence, PeerId, Request, RequestError, Resp
 use alys_primitives::{Height, Notarization, Root, SignedBlock};
 use alys_store::Reader;
 use clocks::Clocks;
+use listen::Listening;
 use plan::{Claim, Plan, Position};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -46,6 +49,8 @@ const FETCH_DEADLINE: Duration = Duration::from_secs(15);
 pub struct SyncPorts {
     /// How far this node's clock and its peers' may be apart, in milliseconds.
     pub max_clock_drift: u64,
+    /// How long a member listens for its own key before it signs; zero for an observer.
+    pub listen: Duration,
     /// Takes blocks.
     pub chain: Addr<ChainMessage>,
     /// Asks peers.
@@ -85,6 +90,7 @@ pub struct SyncActor {
     attempt: u64,
     progress: Progress,
     clocks: Clocks,
+    listening: Listening,
     /// As last told in the log.
     clocks_agree: bool,
 }
@@ -92,6 +98,7 @@ pub struct SyncActor {
 impl SyncActor {
     /// An actor that has not heard of anybody yet.
     pub fn new(ports: SyncPorts) -> Self {
+        let listening = Listening::new(ports.listen);
         Self {
             ports,
             plan: Plan::default(),
@@ -102,6 +109,7 @@ impl SyncActor {
             attempt: 0,
             progress: Progress::new(Instant::now()),
             clocks: Clocks::default(),
+            listening,
             clocks_agree: true,
         }
     }
@@ -140,9 +148,17 @@ impl SyncActor {
             }
         }
         let caught_up = self.plan.caught_up(&believed, position);
-        let may_sign = caught_up && self.clocks_agree(now);
-        self.ports.may_sign.send_if_modified(|current| std::mem::replace(current, may_sign) != may_sign);
-        let view = self.progress.view(caught_up, position.head, Plan::target(&believed), believed.len(), now);
+        let listen_left = self.listening.left(position.hears(believed.len()), now);
+        let may_sign = caught_up && listen_left.is_none() && self.clocks_agree(now);
+        let changed = self.ports.may_sign.send_if_modified(|current| std::mem::replace(current, may_sign) != may_sign);
+        if changed {
+            metrics::gauge!("alys_sync_may_sign").set(if may_sign { 1.0 } else { 0.0 });
+            tracing::info!(may_sign, "whether this node may sign");
+        }
+        let mut view = self.progress.view(caught_up, position.head, Plan::target(&believed), believed.len(), now);
+        if view.state == SyncState::Synced && listen_left.is_some() {
+            view.state = SyncState::Listening;
+        }
         self.ports.progress.send_if_modified(|current| {
             let changed = *current != view;
             *current = view;

@@ -31,6 +31,11 @@ pub(super) struct Position {
 }
 
 impl Position {
+    /// Whether so many peers and this node could be a quorum.
+    pub(super) fn hears(self, peers: usize) -> bool {
+        u64::try_from(peers).unwrap_or(u64::MAX).saturating_add(1) >= self.quorum
+    }
+
     /// So many members can't all be malicious: what they all claim, one honest member claims.
     fn credible(self) -> u64 {
         self.members.saturating_sub(self.quorum).saturating_add(1)
@@ -126,8 +131,8 @@ impl Plan {
             let ahead = believed.iter().filter(|(_, status)| status.head_height.since(position.head) > blocks).count();
             u64::try_from(ahead).unwrap_or(u64::MAX) >= position.credible()
         };
-        let heard = u64::try_from(believed.len()).unwrap_or(u64::MAX).saturating_add(1) >= position.quorum;
-        self.caught_up = if self.caught_up { !ahead_by(FALLEN_BEHIND) } else { heard && !ahead_by(1) };
+        self.caught_up =
+            if self.caught_up { !ahead_by(FALLEN_BEHIND) } else { position.hears(believed.len()) && !ahead_by(1) };
         self.caught_up
     }
 }

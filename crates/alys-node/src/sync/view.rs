@@ -18,6 +18,8 @@ pub enum SyncState {
     Waiting,
     /// Behind its peers.
     Syncing,
+    /// Level with its peers, listening whether somebody else signs with this member's key.
+    Listening,
     /// Level with its peers: it may sign.
     Synced,
 }
@@ -28,6 +30,7 @@ impl SyncState {
         match self {
             Self::Waiting => "waiting for peers",
             Self::Syncing => "syncing",
+            Self::Listening => "listening for its own key",
             Self::Synced => "synced",
         }
     }

@@ -189,6 +189,7 @@ impl ChainActor {
             ChainEvent::Equivocation { member, slot, proposal } => {
                 metrics::counter!("alys_chain_equivocations_total").increment(1);
                 tracing::warn!(member, slot = slot.0, proposal, "a member signed two messages for one slot");
+                self.contradicted(*member, *slot, *proposal);
             }
             ChainEvent::Epoch { epoch, from, members } => {
                 tracing::info!(epoch = epoch.0, from = from.0, members, "another federation takes over");

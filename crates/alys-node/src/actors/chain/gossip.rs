@@ -1,11 +1,13 @@
 //! What peers tell: cheap checks first, then signatures on another thread, then the verdict, then the core.
 
-use super::{ChainActor, ChainMessage, timed_check};
+use super::{ChainActor, ChainMessage, own_key, timed_check};
+use crate::actors::signer::Signed;
 use crate::clock::wall_now;
 use alys_actor::{Context, Reply};
 use alys_chain::{Chain, FederationError, Input, Message as Gossip, PeerTag, Verified, Verifier, VerifyError};
 use alys_p2p::Verdict;
 use alys_primitives::{Approval, Evidence, FederationChange, Notarization, Root, SignedBlock, Slot};
+use alys_store::signing::Duty;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -100,7 +102,9 @@ impl ChainActor {
             Gossip::Approval(approval) => {
                 let data = &approval.data;
                 let new = self.heard.is_new(data.slot, false, approval.member_index, &data.block_root);
-                (data.slot, new && !chain.is_notarized(&data.block_root))
+                // One with this member's signature is always looked at: the signer must know of it.
+                let open = !chain.is_notarized(&data.block_root) || self.is_own(data.epoch, approval.member_index);
+                (data.slot, new && open)
             }
             Gossip::Notarization(certificate) => (certificate.slot, !chain.is_notarized(&certificate.block_root)),
             // Few come, and the core knows which are new.
@@ -132,6 +136,18 @@ impl ChainActor {
             }
         };
         reply.send(Verdict::Accept);
+        self.met(|verifier, key| match &heard {
+            Heard::Block(block) => own_key::in_block(verifier, key, block),
+            Heard::Approval(approval) => {
+                let own = verifier.index_of(approval.data.epoch, key) == Some(approval.member_index);
+                own.then_some(Signed { duty: Duty::Approval, slot: approval.data.slot }).into_iter().collect()
+            }
+            Heard::Notarization(certificate) => {
+                own_key::in_certificate(verifier, key, certificate).into_iter().collect()
+            }
+            Heard::Evidence(_) | Heard::Federation(_) => Vec::new(),
+        })
+        .await;
         let input = match heard {
             Heard::Block(block) => {
                 self.heard.note(block.header.slot, true, block.header.author_index, block.root());

@@ -4,6 +4,7 @@
 mod effects;
 mod gossip;
 mod message;
+mod own_key;
 mod range;
 mod requests;
 mod signing;
@@ -27,6 +28,7 @@ use alys_engine::EngineError;
 use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
 use alys_store::StoreError;
 use gossip::HeardFrom;
+use own_key::OwnKey;
 use requests::{Requests, finality};
 use signing::SigningGate;
 use std::collections::BTreeMap;
@@ -119,6 +121,7 @@ pub struct ChainActor {
     ranges: BTreeMap<Root, RangeReply>,
     /// Which members' messages were passed on.
     heard: HeardFrom,
+    own_key: OwnKey,
     /// Batches that wait for the write in hand; they go together in the next one.
     unwritten: Vec<(BatchId, ChainBatch)>,
     /// The write in hand.
@@ -131,6 +134,7 @@ pub struct ChainActor {
 impl ChainActor {
     /// An actor that goes on from what storage holds, or from genesis.
     pub fn new(spec: Arc<ChainSpec>, config: ChainConfig, ports: ChainPorts) -> Self {
+        let started = spec.slot_at(wall_now());
         let gate = SigningGate::new(spec.max_clock_drift);
         Self {
             spec,
@@ -142,6 +146,7 @@ impl ChainActor {
             proofs: BTreeMap::new(),
             ranges: BTreeMap::new(),
             heard: HeardFrom::default(),
+            own_key: OwnKey::new(started),
             unwritten: Vec::new(),
             writing: Vec::new(),
             timer: None,

@@ -1,6 +1,6 @@
 //! A run of blocks from a peer: checked on other threads, then fed in order.
 
-use super::{ChainActor, ChainMessage};
+use super::{ChainActor, ChainMessage, own_key};
 use alys_actor::{Context, Reply};
 use alys_chain::{ImportOutcome, Input, PeerTag, Verified, Verifier, VerifyError};
 use alys_primitives::{Notarization, SignedBlock};
@@ -46,6 +46,12 @@ impl ChainActor {
         let Some(last) = range.blocks.last().map(|block| block.root()) else { return };
         // One import at a time: a second one of the same run takes the first one's place, whose asker tries again.
         self.ranges.insert(last, reply);
+        self.met(|verifier, key| {
+            let blocks = range.blocks.iter().flat_map(|block| own_key::in_block(verifier, key, block));
+            let certificate = range.certificate.as_deref();
+            blocks.chain(certificate.and_then(|it| own_key::in_certificate(verifier, key, it))).collect()
+        })
+        .await;
         for block in range.blocks {
             if let Err(error) = self.feed(Input::PeerBlock { block, peer }, ctx).await {
                 tracing::debug!(%error, "block of a run not taken");
