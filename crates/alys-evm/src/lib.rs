@@ -6,6 +6,7 @@
 //! - [`EvmReader`] answers questions about blocks, state and calls, from any number of threads, without asking the
 //!   executor: it reads snapshots of the database and the published [`Heads`].
 //! - [`rpc`] answers wallets and consensus clients, [`pool`] keeps what is not in a block yet.
+//! - [`snapshot`] gives a state as a list of records and makes a database from one.
 //! - [`parse_genesis`] and [`alys_genesis`] give the first block; [`ChainFile`] reads blocks from a file, [`fixtures`] runs
 //!   Ethereum's own tests.
 //!
@@ -29,6 +30,7 @@ mod heads;
 pub mod pool;
 mod reader;
 pub mod rpc;
+pub mod snapshot;
 mod source;
 mod trie;
 

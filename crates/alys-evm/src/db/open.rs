@@ -150,6 +150,9 @@ impl Head {
     }
 }
 
+/// Key of [`Head::Latest`], for readers of a snapshot.
+pub(crate) const LATEST_KEY: &[u8] = Head::Latest.key();
+
 const VERSION_KEY: &[u8] = b"version";
 const GENESIS_KEY: &[u8] = b"genesis";
 const HISTORY_FROM_KEY: &[u8] = b"history_from";
@@ -227,6 +230,21 @@ impl Db {
         Ok(self.inner.write_opt(batch, &options)?)
     }
 
+    /// Writes a batch that may be lost: only for a database that does not count before it is finished.
+    pub(crate) fn write_unsynced(&self, batch: WriteBatch) -> Result<(), DbError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        Ok(self.inner.write_opt(batch, &options)?)
+    }
+
+    /// Brings everything that was written so far to disk.
+    pub(crate) fn flush(&self) -> Result<(), DbError> {
+        for cf in Cf::ALL {
+            self.inner.flush_cf(self.cf(cf)?)?;
+        }
+        Ok(())
+    }
+
     fn meta_u64(&self, key: &[u8]) -> Result<Option<u64>, DbError> {
         let Some(bytes) = self.get(Cf::Meta, key)? else { return Ok(None) };
         let bytes = <[u8; 8]>::try_from(bytes).map_err(|_| DbError::Corrupt { what: "a number in meta" })?;
@@ -275,7 +293,8 @@ impl Db {
     }
 }
 
-fn decode_block_ref(bytes: &[u8]) -> Result<BlockRef, DbError> {
+/// A head as stored.
+pub(crate) fn decode_block_ref(bytes: &[u8]) -> Result<BlockRef, DbError> {
     let corrupt = DbError::Corrupt { what: "a head" };
     let Ok(bytes) = <&[u8; 48]>::try_from(bytes) else { return Err(corrupt) };
     let (hash, rest) = bytes.split_at(32);

@@ -114,7 +114,7 @@ fn state_update(bundle: BundleState) -> StateUpdate {
 }
 
 /// Base and priority fees of all transactions: the sum of `gas_used * effective_gas_price`.
-fn fees(block: &FullBlock, base_fee: Option<u64>, receipts: &[ReceiptEnvelope]) -> U256 {
+pub(crate) fn fees(block: &FullBlock, base_fee: Option<u64>, receipts: &[ReceiptEnvelope]) -> U256 {
     let mut gas_before = 0_u64;
     let mut sum = U256::ZERO;
     for (transaction, receipt) in block.body.transactions.iter().zip(receipts) {

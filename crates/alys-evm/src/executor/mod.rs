@@ -6,13 +6,15 @@ mod payload;
 mod side;
 mod work;
 
+pub(crate) use payload::decode_payload;
+
 use crate::db::{Db, DbConfig, DbError, Head, HeadState, StateDiff};
 use crate::genesis::genesis_state;
 use crate::reader::Chain;
 use crate::source::TransactionSource;
 use crate::trie::{TrieError, state_diff};
-use crate::{BlockRef, ChainEvent, EvmReader, ForkError, Forks, GenesisError, Heads, genesis_header};
-use alloy_consensus::{Block, BlockBody, Header};
+use crate::{BlockRef, ChainEvent, EvmReader, ForkError, Forks, FullBlock, GenesisError, Heads, genesis_header};
+use alloy_consensus::{Block, BlockBody};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_genesis::Genesis;
 use alloy_primitives::{B256, Bytes};
@@ -135,15 +137,14 @@ impl Executor {
             return Err(ExecutorError::ExtraData(config.extra_data.len()));
         }
         let forks = Forks::new(&genesis.config)?;
-        let header = genesis_header(&genesis)?;
-        let genesis_hash = header.hash_slow();
+        let (genesis_hash, genesis_block) = genesis_block(&genesis)?;
         let db = Db::open(path, config.db)?;
         match db.genesis()? {
             Some(found) if found != genesis_hash => {
                 return Err(DbError::OtherGenesis { found, expected: genesis_hash }.into());
             }
             Some(_) => {}
-            None => write_genesis(&db, &genesis, header, genesis_hash)?,
+            None => write_genesis(&db, &genesis, &genesis_block, genesis_hash)?,
         }
         let head = |head| db.head(head).and_then(|found| found.ok_or(DbError::Corrupt { what: "a head" }));
         let heads = Heads { latest: head(Head::Latest)?, safe: head(Head::Safe)?, finalized: head(Head::Finalized)? };
@@ -255,15 +256,22 @@ fn unavailable(error: impl std::fmt::Display) -> EngineError {
     EngineError::Unavailable { reason: error.to_string() }
 }
 
-fn write_genesis(db: &Db, genesis: &Genesis, header: Header, hash: B256) -> Result<(), ExecutorError> {
+/// The genesis block with its hash.
+pub(crate) fn genesis_block(genesis: &Genesis) -> Result<(B256, FullBlock), ExecutorError> {
+    let header = genesis_header(genesis)?;
+    let hash = header.hash_slow();
+    let withdrawals = header.withdrawals_root.map(|_| Withdrawals::default());
+    Ok((hash, Block { header, body: BlockBody { transactions: Vec::new(), ommers: Vec::new(), withdrawals } }))
+}
+
+fn write_genesis(db: &Db, genesis: &Genesis, block: &FullBlock, hash: B256) -> Result<(), ExecutorError> {
     let (update, codes) = genesis_state(genesis);
     let (root, diff) = state_diff(&HeadState(db), &update)?;
+    let header = &block.header;
     if root != header.state_root {
         return Err(ExecutorError::State(format!("root is {root}, the header has {}", header.state_root)));
     }
     let block_ref = BlockRef { hash, number: header.number, timestamp: header.timestamp };
-    let withdrawals = header.withdrawals_root.map(|_| Withdrawals::default());
-    let block = Block { header, body: BlockBody { transactions: Vec::new(), ommers: Vec::new(), withdrawals } };
     let mut batch = WriteBatch::default();
     for (table, key, change) in diff.iter() {
         if let Some(value) = &change.new {
@@ -271,7 +279,7 @@ fn write_genesis(db: &Db, genesis: &Genesis, header: Header, hash: B256) -> Resu
         }
     }
     import::put_codes(db, &mut batch, codes)?;
-    db.put_block(&mut batch, hash, &block, &[], &crate::db::Outcome::default())?;
+    db.put_block(&mut batch, hash, block, &[], &crate::db::Outcome::default())?;
     db.put_canonical(&mut batch, block_ref, std::iter::empty())?;
     db.put_genesis(&mut batch, hash)?;
     db.put_history_from(&mut batch, block_ref.number)?;

@@ -14,7 +14,7 @@ use alys_engine::{BuiltPayload, NewPayload};
 use alys_primitives::{ExecutionPayload, ExecutionRequests, Gwei, VariableList};
 
 /// The block that a payload describes. Its hash is checked: the fields make exactly the block that is named.
-pub(super) fn decode_payload(forks: &Forks, new: &NewPayload) -> Result<FullBlock, BlockError> {
+pub(crate) fn decode_payload(forks: &Forks, new: &NewPayload) -> Result<FullBlock, BlockError> {
     let payload = &new.payload;
     let spec = forks.spec_at(payload.block_number, payload.timestamp);
     let mut transactions = Vec::with_capacity(payload.transactions.len());

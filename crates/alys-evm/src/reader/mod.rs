@@ -54,6 +54,10 @@ impl EvmReader {
         Self { db, chain, heads, events }
     }
 
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
     /// The published heads.
     pub fn heads(&self) -> Heads {
         *self.heads.borrow()

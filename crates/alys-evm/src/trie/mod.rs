@@ -10,4 +10,4 @@ mod update;
 
 pub(crate) use proof::prove;
 pub(crate) use state::{AccountUpdate, StateUpdate, read_account, state_diff};
-pub(crate) use update::TrieError;
+pub(crate) use update::{NodeSource, TrieError, update_trie};
