@@ -65,6 +65,16 @@ pub const KEYS: &[Key] = &[
     Key { name: "network.peers", kind: Kind::List, help: "Peers to stay connected with, each ending with /p2p/ID" },
     Key { name: "network.key_file", kind: Kind::Text, help: "Network key; data_dir/network-key by default" },
     Key { name: "network.max_strangers", kind: Kind::Number, help: "Most connections of peers that are not listed" },
+    Key {
+        name: "sync.checkpoint",
+        kind: Kind::Text,
+        help: "Trusted block root: an empty node begins with its peers' snapshot below this block",
+    },
+    Key {
+        name: "sync.snapshot_blocks",
+        kind: Kind::Number,
+        help: "A snapshot for other nodes is made whenever so many more blocks are final; 0: never",
+    },
 ];
 
 /// Where a value came from.
@@ -149,6 +159,8 @@ pub struct Config {
     pub mining: MiningSection,
     /// Peers.
     pub network: NetworkSection,
+    /// Beginning from a snapshot, and making some.
+    pub sync: SyncSection,
 }
 
 /// `[node]`
@@ -243,6 +255,16 @@ pub struct NetworkSection {
     pub max_strangers: u32,
 }
 
+/// `[sync]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncSection {
+    /// Root of a block that the operator trusts; its parent's snapshot is where an empty node begins.
+    pub checkpoint: Option<alys_primitives::Root>,
+    /// Blocks between two snapshots; none are made with 0.
+    pub snapshot_blocks: u64,
+}
+
 impl NetworkSection {
     /// Whether the node takes part in a network.
     pub fn is_on(&self) -> bool {
@@ -274,6 +296,7 @@ impl Default for Config {
             },
             metrics: MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9100)) },
             mining: MiningSection::default(),
+            sync: SyncSection { checkpoint: None, snapshot_blocks: 7200 },
             network: NetworkSection { listen: Vec::new(), peers: Vec::new(), key_file: None, max_strangers: 64 },
         }
     }
@@ -502,6 +525,7 @@ mod tests {
         config.validator.password_file = Some("p".into());
         config.mining.payout = Some(Default::default());
         config.network.key_file = Some("n".into());
+        config.sync.checkpoint = Some(Default::default());
         let table = Table::try_from(&config).unwrap();
         let fields: Vec<String> = table
             .iter()

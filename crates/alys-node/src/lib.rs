@@ -30,6 +30,7 @@ pub mod mining;
 pub mod network;
 mod node;
 pub mod rpc_client;
+pub mod snapshot;
 pub mod sync;
 
 pub use node::{DevBitcoin, Ended, Node, NodeBuilder, StartError, Validator};

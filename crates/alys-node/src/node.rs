@@ -14,6 +14,7 @@ use crate::chain_files::ChainFiles;
 use crate::config::Config;
 use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
+use crate::snapshot;
 use crate::sync::{SyncActor, SyncPorts, SyncView};
 use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
 use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
@@ -95,6 +96,15 @@ pub enum StartError {
     /// The network can't be set up.
     #[error("the network can't be set up")]
     Network(#[from] NetworkSetupError),
+    /// A restore that was broken off can't be finished.
+    #[error("a restored snapshot can't be brought into place")]
+    Settle(#[from] snapshot::SettleError),
+    /// The node can't begin from a snapshot.
+    #[error("the node can't begin from a snapshot")]
+    Join(#[from] snapshot::JoinError),
+    /// A snapshot is asked for, and there is nobody to ask.
+    #[error("`sync.checkpoint` is set, but the node has no network")]
+    NoPeers,
     /// A part did not start.
     #[error(transparent)]
     Tree(#[from] alys_actor::StartError),
@@ -169,6 +179,7 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, StartError> {
         let Self { config, files, validator, dev, metrics, mut chain_config } = self;
         let config = Arc::new(config);
+        let joining = files.clone();
         let spec = Arc::new(files.spec);
         let data = &config.node.data_dir;
         check_free("rpc.listen", config.rpc.listen)?;
@@ -179,6 +190,11 @@ impl NodeBuilder {
 
         let (fatal, fatal_raised) = Fatal::new();
         let genesis_root = spec.genesis_root();
+        snapshot::settle(data)?;
+        if let Some(checkpoint) = config.sync.checkpoint.filter(|_| snapshot::is_empty(data)) {
+            let network = network_config.clone().ok_or(StartError::NoPeers)?;
+            snapshot::join(network, &joining, checkpoint, data).await?;
+        }
         let database = Database::open(&data.join("chain"), genesis_root, &StoreConfig::default())?;
         let store = database.reader();
         let none = Box::new(NoTransactions);
@@ -281,6 +297,7 @@ impl NodeBuilder {
                     chain: chain.clone(),
                     pool: pool.clone(),
                     store: store.clone(),
+                    snapshots: data.join(snapshot::SNAPSHOTS),
                     view: view.clone(),
                     gossip: gossip.clone(),
                     peers: Arc::new(peers),
@@ -313,6 +330,11 @@ impl NodeBuilder {
         // Without a network nothing ever changes; the sender lives on in its task.
         let seen = (peers_view.clone(), sync_view.clone());
         root.add(service("net-status", move |token| follow_network(seen.0, seen.1, net_sender, token)));
+        if config.sync.snapshot_blocks > 0 {
+            let sources = snapshot::Sources { genesis_root, store: store.clone(), evm: evm.clone() };
+            let (data, every, view) = (data.clone(), config.sync.snapshot_blocks, view.clone());
+            root.add(service("snapshots", move |token| snapshot::keep(sources, data, every, view, token)));
+        }
         let ports = GatewayPorts {
             eth,
             alys: AlysRpc {

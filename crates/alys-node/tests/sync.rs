@@ -42,6 +42,7 @@ fn liar(genesis_root: Root) -> (PeerAddress, tokio::task::JoinHandle<()>) {
         safe_height: claimed,
         finalized_root: Root::ZERO,
         finalized_height: Height(0),
+        earliest_height: Height(1),
         time: wall_now(),
     };
     let (handle, mut events, task) = NetworkTask::open(config, status).unwrap();

@@ -7,7 +7,8 @@
 //!
 //! - **Gossip** ([`GossipMessage`]): blocks, approvals, certificates, AuxPoW, transactions, evidence; a topic each, whose
 //!   name holds the chain's, so that two chains never mix.
-//! - **Questions** ([`Request`]): status (the handshake, repeated), blocks by height and by root, certificates.
+//! - **Questions** ([`Request`]): status (the handshake, repeated), blocks by height and by root, certificates,
+//!   snapshots of the state.
 //! - **Peers**: an identity that outlives restarts ([`Identity`]); listed peers ([`PeerAddress`]) are dialled for ever and
 //!   have places of their own; everyone has quotas, a penalty that decays, and a ban that expires ([`Offence`]).
 //!
@@ -39,5 +40,6 @@ pub use service::{
 };
 pub use wire::{
     BlockRange, BlockRoots, Blocks, Certificates, FrameError, GossipError, GossipMessage, MAX_BLOCK_BYTES,
-    MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS, Refusal, Request, Response, Status, Topic,
+    MAX_PART_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS, Refusal, Request, Response, SnapshotOffer,
+    SnapshotOffers, SnapshotPart, Status, Topic,
 };

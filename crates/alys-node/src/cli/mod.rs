@@ -2,6 +2,7 @@
 
 mod auxpow;
 mod config;
+mod databases;
 mod dev;
 mod engine;
 mod evm_test;
@@ -11,8 +12,10 @@ mod init;
 mod keys;
 mod mine;
 mod peg;
+mod progress;
 mod proof;
 mod run;
+mod snapshot;
 mod status;
 
 use clap::{Parser, Subcommand};
@@ -62,6 +65,9 @@ enum Command {
     /// Bitcoin in and out, for depositors.
     #[command(subcommand)]
     Peg(peg::PegCommand),
+    /// Snapshots of the state, for new nodes.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Checks or prints the effective configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -92,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Proof(command) => proof::proof(command),
         Command::Keys(command) => keys::keys(command),
         Command::Peg(command) => peg::peg(command),
+        Command::Snapshot(command) => snapshot::snapshot(command),
         Command::Config(command) => config::config(command),
     };
     match outcome {

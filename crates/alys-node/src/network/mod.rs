@@ -20,12 +20,13 @@ use alys_chain::{AuxPowError, ChainView, Message as ChainGossip, PeerTag};
 use alys_evm::pool::{InvalidTransaction, PoolError, PoolHandle, PooledTransaction};
 use alys_p2p::{
     Event, GossipId, GossipMessage, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, NetworkView, PeerId,
-    Request, RequestError, RequestId, Response, StartError, Verdict,
+    Request, RequestError, RequestId, Response, StartError, Status, Verdict,
 };
-use alys_primitives::{AuxPowRecord, ChainSpec, TreeHash as _};
+use alys_primitives::{AuxPowRecord, ChainSpec, Height, TreeHash as _};
 use alys_store::Reader;
 use futures::Stream;
 use futures::stream::unfold;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -51,6 +52,8 @@ pub struct NetworkPorts {
     pub pool: PoolHandle,
     /// Answers peers' questions.
     pub store: Reader,
+    /// Folder of the snapshots that peers can have.
+    pub snapshots: PathBuf,
     /// The published view.
     pub view: watch::Receiver<ChainView>,
     /// What the chain wants to tell.
@@ -154,8 +157,17 @@ impl NetworkActor {
         }
     }
 
+    /// What peers are told of this node now.
+    fn status(&self) -> Status {
+        let view = self.ports.view.borrow();
+        // Without an answer of the database the node claims nothing below its head.
+        let oldest = self.ports.store.canonical_roots(Height(0), 1).ok().map(|oldest| oldest.first().copied());
+        let earliest = oldest.map_or(view.head.height, |oldest| oldest.map_or(Height(1), |(height, _)| height));
+        status::of(&self.ports.spec, &view, earliest.max(Height(1)), wall_now())
+    }
+
     fn set_status(&self) {
-        let status = status::of(&self.ports.spec, &self.ports.view.borrow(), wall_now());
+        let status = self.status();
         if let Some(network) = &self.network {
             // If it finds no room: another one follows soon.
             let _ = network.set_status(status);
@@ -164,10 +176,10 @@ impl NetworkActor {
 
     /// A peer's question, answered from the database on a thread for blocking work.
     fn asked(&self, id: RequestId, request: Request, ctx: &mut Context<NetworkMessage>) {
-        let store = self.ports.store.clone();
+        let (store, snapshots) = (self.ports.store.clone(), self.ports.snapshots.clone());
         ctx.spawn_blocking("answer-peer", move || NetworkMessage::Answered {
             id,
-            response: serve::answer(&store, &request),
+            response: serve::answer(&store, &snapshots, &request),
         });
     }
 
@@ -188,7 +200,7 @@ impl Actor for NetworkActor {
     type Error = NetworkError;
 
     async fn started(&mut self, ctx: &mut Context<NetworkMessage>) -> Result<(), NetworkError> {
-        let status = status::of(&self.ports.spec, &self.ports.view.borrow(), wall_now());
+        let status = self.status();
         let (network, events, task) = NetworkTask::open(self.config.clone(), status)?;
         let stop = ctx.token();
         ctx.spawn("swarm", async move {

@@ -1,18 +1,26 @@
 //! Answers to peers' questions, from the database.
 
+use crate::snapshot::{Folder, folder};
 use alys_p2p::{
     BlockRange, BlockRoots, Blocks, Certificates, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, Refusal, Request, Response,
+    SnapshotOffer, SnapshotOffers, SnapshotPart,
 };
 use alys_primitives::ssz::Encode as _;
 use alys_primitives::{Root, SignedBlock, VariableList};
 use alys_store::{Reader, StoreError};
+use std::path::Path;
 
-/// Answers one question. Takes as long as reading its blocks takes.
-pub(super) fn answer(store: &Reader, request: &Request) -> Response {
+/// Snapshots that are offered at once.
+const MAX_OFFERS: usize = 8;
+
+/// Answers one question. Takes as long as reading what it asks for takes.
+pub(super) fn answer(store: &Reader, snapshots: &Path, request: &Request) -> Response {
     let answered = match request {
         Request::BlocksByRange(range) => by_range(store, range),
         Request::BlocksByRoot(roots) => by_root(store, roots),
         Request::CertificatesByRoot(roots) => certificates(store, roots),
+        Request::Snapshots => return Response::Snapshots(offers(snapshots)),
+        Request::SnapshotPart(part) => return snapshot_part(snapshots, part),
         // Answered by the network's own task.
         Request::Status(_) => return Response::Refused(Refusal::OutOfBounds),
     };
@@ -20,6 +28,35 @@ pub(super) fn answer(store: &Reader, request: &Request) -> Response {
         tracing::warn!(%error, "a peer's question can't be answered");
         Response::Refused(Refusal::Failed)
     })
+}
+
+/// The newest snapshots.
+fn offers(snapshots: &Path) -> SnapshotOffers {
+    let offers = folder::list(snapshots).into_iter().take(MAX_OFFERS).filter_map(|(height, id, path)| {
+        let folder = Folder::open(&path).ok().filter(|folder| folder.id() == id)?;
+        let manifest = folder.manifest();
+        let parts = u64::try_from(manifest.parts.len()).ok()?;
+        Some(SnapshotOffer { anchor: manifest.anchor.root(), height, id, parts, bytes: manifest.bytes() })
+    });
+    SnapshotOffers { offers: VariableList::new(offers.collect()).unwrap_or_default() }
+}
+
+/// The manifest or a part, compared with its hash: a damaged file is not given away.
+fn snapshot_part(snapshots: &Path, asked: &SnapshotPart) -> Response {
+    let Some((_, id, path)) = folder::list(snapshots).into_iter().find(|(_, id, _)| *id == asked.snapshot) else {
+        return Response::Refused(Refusal::NotHere);
+    };
+    let read = Folder::open(&path).and_then(|folder| match asked.index.checked_sub(1) {
+        None => Ok(folder.manifest_bytes()),
+        Some(index) => folder.part(usize::try_from(index).unwrap_or(usize::MAX)),
+    });
+    match read {
+        Ok(bytes) => Response::SnapshotPart(bytes),
+        Err(error) => {
+            tracing::warn!(snapshot = %id, part = asked.index, %error, "a part of a snapshot can't be given");
+            Response::Refused(Refusal::Failed)
+        }
+    }
 }
 
 /// The notarized chain from a height on, within the budget, with the certificate of the last block.

@@ -6,11 +6,11 @@ use alys_actor::CancellationToken;
 use alys_chain::ChainView;
 use alys_evm::rpc::{NetStatus, Syncing};
 use alys_p2p::{NetworkView, Status};
-use alys_primitives::{ChainSpec, UnixMillis};
+use alys_primitives::{ChainSpec, Height, UnixMillis};
 use tokio::sync::watch;
 
 /// The status that follows from the published view, which shows only what is durable.
-pub(super) fn of(spec: &ChainSpec, view: &ChainView, now: UnixMillis) -> Status {
+pub(super) fn of(spec: &ChainSpec, view: &ChainView, earliest_height: Height, now: UnixMillis) -> Status {
     Status {
         genesis_root: view.genesis_root,
         fork_version: spec.fork_version(view.head.height),
@@ -21,6 +21,7 @@ pub(super) fn of(spec: &ChainSpec, view: &ChainView, now: UnixMillis) -> Status 
         safe_height: view.safe.height,
         finalized_root: view.finalized.root,
         finalized_height: view.finalized.height,
+        earliest_height,
         time: now,
     }
 }

@@ -186,7 +186,13 @@ impl SyncActor {
         self.fetching = false;
         let blocks = match result {
             Ok(Ok(Response::Blocks(blocks))) => *blocks,
-            Ok(Ok(Response::Status(_) | Response::Certificates(_) | Response::Refused(_))) => {
+            Ok(Ok(
+                Response::Status(_)
+                | Response::Certificates(_)
+                | Response::Snapshots(_)
+                | Response::SnapshotPart(_)
+                | Response::Refused(_),
+            )) => {
                 return self.hold_against(peer, Offence::Malformed, "another answer than blocks");
             }
             // The network has counted what deserves it.

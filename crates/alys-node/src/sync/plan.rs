@@ -113,7 +113,7 @@ impl Plan {
         let count = target.since(start).saturating_add(1).min(MAX_RANGE_BLOCKS);
         let peer = believed
             .iter()
-            .filter(|(_, status)| status.head_height >= start)
+            .filter(|(_, status)| status.head_height >= start && status.earliest_height <= start)
             .min_by_key(|(peer, status)| {
                 let short = status.head_height < start.saturating_add(count.saturating_sub(1));
                 (short, self.asked.get(peer).copied().unwrap_or(0), *peer)
@@ -153,6 +153,7 @@ mod tests {
             safe_height: Height(height),
             finalized_root: Root::ZERO,
             finalized_height: Height(0),
+            earliest_height: Height(1),
             time: UnixMillis(0),
         };
         (peer, status)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it can't go on")]
 
 pub mod nodes;
+pub mod past;
 pub mod wallet;
 
 use alys_node::rpc_client::RpcClient;

@@ -166,7 +166,7 @@ impl NetworkTask {
 
 fn within_bounds(request: &Request) -> bool {
     match request {
-        Request::Status(_) => true,
+        Request::Status(_) | Request::Snapshots | Request::SnapshotPart(_) => true,
         Request::BlocksByRange(range) => (1..=MAX_RANGE_BLOCKS).contains(&range.count),
         Request::BlocksByRoot(roots) | Request::CertificatesByRoot(roots) => !roots.roots.is_empty(),
     }

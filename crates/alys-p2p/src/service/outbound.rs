@@ -68,7 +68,10 @@ impl NetworkTask {
                 match response {
                     Response::Status(status) => self.learn(peer, status, now),
                     Response::Refused(_) => {}
-                    Response::Blocks(_) | Response::Certificates(_) => self.blame(peer, Offence::Malformed, now),
+                    Response::Blocks(_)
+                    | Response::Certificates(_)
+                    | Response::Snapshots(_)
+                    | Response::SnapshotPart(_) => self.blame(peer, Offence::Malformed, now),
                 }
             }
             Some(Asked::Node { kind, at, reply }) => {
@@ -76,7 +79,11 @@ impl NetworkTask {
                 metrics::histogram!("alys_p2p_request_seconds", "kind" => kind).record(seconds);
                 let result = match response {
                     Response::Refused(refusal) => Err(RequestError::Refused(refusal)),
-                    Response::Status(_) | Response::Blocks(_) | Response::Certificates(_) => Ok(response),
+                    Response::Status(_)
+                    | Response::Blocks(_)
+                    | Response::Certificates(_)
+                    | Response::Snapshots(_)
+                    | Response::SnapshotPart(_) => Ok(response),
                 };
                 count(kind, if result.is_ok() { "answered" } else { "refused" });
                 drop(reply.send(result));

@@ -8,6 +8,6 @@ pub use frame::FrameError;
 pub(crate) use frame::{compress, decompress, read_frame, write_frame};
 pub use gossip::{GossipError, GossipMessage, Topic};
 pub use request::{
-    BlockRange, BlockRoots, Blocks, Certificates, MAX_BLOCK_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS,
-    Refusal, Request, Response, Status,
+    BlockRange, BlockRoots, Blocks, Certificates, MAX_BLOCK_BYTES, MAX_PART_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES,
+    MAX_ROOTS, Refusal, Request, Response, SnapshotOffer, SnapshotOffers, SnapshotPart, Status,
 };

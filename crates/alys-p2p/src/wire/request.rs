@@ -16,6 +16,9 @@ pub const MAX_RANGE_BLOCKS: u64 = 128;
 /// The bytes at which an answer takes no further block; the last one may go beyond by itself.
 pub const MAX_RANGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// The most bytes of one part of a snapshot: a block with its receipts at their largest.
+pub const MAX_PART_BYTES: usize = 16 * 1024 * 1024;
+
 /// The most roots of one request.
 pub const MAX_ROOTS: usize = 64;
 
@@ -43,6 +46,8 @@ pub struct Status {
     pub finalized_root: Root,
     /// Height of that.
     pub finalized_height: Height,
+    /// Height of the oldest block that it can give; above 1 after a start from a snapshot.
+    pub earliest_height: Height,
     /// Its clock.
     pub time: UnixMillis,
 }
@@ -79,6 +84,37 @@ pub struct Certificates {
     pub certificates: VariableList<Notarization, typenum::U64>,
 }
 
+/// A snapshot of the state that a peer can give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotOffer {
+    /// Root of the block on top of the snapshot's, whose header commits to everything in it.
+    pub anchor: Root,
+    /// Height of the snapshot's block.
+    pub height: Height,
+    /// Hash of its manifest, which names every part by its hash.
+    pub id: FixedBytes<32>,
+    /// How many parts it has, the manifest not counted.
+    pub parts: u64,
+    /// Bytes of all parts.
+    pub bytes: u64,
+}
+
+/// The snapshots that a peer can give.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotOffers {
+    /// Newest first.
+    pub offers: VariableList<SnapshotOffer, typenum::U8>,
+}
+
+/// One part of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotPart {
+    /// Hash of the manifest.
+    pub snapshot: FixedBytes<32>,
+    /// 0 for the manifest, then the parts in its order.
+    pub index: u64,
+}
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -90,6 +126,10 @@ pub enum Request {
     BlocksByRoot(BlockRoots),
     /// Certificates by block root.
     CertificatesByRoot(BlockRoots),
+    /// Snapshots that the peer has.
+    Snapshots,
+    /// A part of one.
+    SnapshotPart(SnapshotPart),
 }
 
 /// One answer.
@@ -101,6 +141,10 @@ pub enum Response {
     Blocks(Box<Blocks>),
     /// To [`Request::CertificatesByRoot`].
     Certificates(Certificates),
+    /// To [`Request::Snapshots`].
+    Snapshots(SnapshotOffers),
+    /// To [`Request::SnapshotPart`]: at most [`MAX_PART_BYTES`], to be compared with their hash.
+    SnapshotPart(Vec<u8>),
     /// No answer to be had.
     Refused(Refusal),
 }
@@ -116,6 +160,8 @@ pub enum Refusal {
     OutOfBounds,
     /// Something failed here.
     Failed,
+    /// It is not here, or not any more.
+    NotHere,
 }
 
 const STATUS: u8 = 1;
@@ -123,6 +169,8 @@ const RANGE: u8 = 2;
 const ROOTS: u8 = 3;
 const CERTIFICATES: u8 = 4;
 const BLOCKS: u8 = 5;
+const SNAPSHOTS: u8 = 6;
+const PART: u8 = 7;
 const REFUSED: u8 = 0xff;
 
 impl Request {
@@ -133,6 +181,8 @@ impl Request {
             Self::BlocksByRange(_) => "blocks_by_range",
             Self::BlocksByRoot(_) => "blocks_by_root",
             Self::CertificatesByRoot(_) => "certificates",
+            Self::Snapshots => "snapshots",
+            Self::SnapshotPart(_) => "snapshot_part",
         }
     }
 
@@ -142,6 +192,8 @@ impl Request {
             STATUS => Some(256),
             RANGE => Some(16),
             ROOTS | CERTIFICATES => Some(4 + 32 * MAX_ROOTS),
+            SNAPSHOTS => Some(0),
+            PART => Some(40),
             _ => None,
         }
     }
@@ -152,6 +204,8 @@ impl Request {
             Self::BlocksByRange(range) => (RANGE, range.as_ssz_bytes()),
             Self::BlocksByRoot(roots) => (ROOTS, roots.as_ssz_bytes()),
             Self::CertificatesByRoot(roots) => (CERTIFICATES, roots.as_ssz_bytes()),
+            Self::Snapshots => (SNAPSHOTS, Vec::new()),
+            Self::SnapshotPart(part) => (PART, part.as_ssz_bytes()),
         }
     }
 
@@ -161,6 +215,9 @@ impl Request {
             RANGE => BlockRange::from_ssz_bytes(bytes).map(Self::BlocksByRange).map_err(ssz_error),
             ROOTS => BlockRoots::from_ssz_bytes(bytes).map(Self::BlocksByRoot).map_err(ssz_error),
             CERTIFICATES => BlockRoots::from_ssz_bytes(bytes).map(Self::CertificatesByRoot).map_err(ssz_error),
+            SNAPSHOTS if bytes.is_empty() => Ok(Self::Snapshots),
+            SNAPSHOTS => Err(FrameError::Ssz),
+            PART => SnapshotPart::from_ssz_bytes(bytes).map(Self::SnapshotPart).map_err(ssz_error),
             _ => Err(FrameError::Kind { kind }),
         }
     }
@@ -173,6 +230,8 @@ impl Response {
             STATUS => Some(256),
             BLOCKS => Some(MAX_BLOCKS_BYTES),
             CERTIFICATES => Some(64 * 1024),
+            SNAPSHOTS => Some(4 + 112 * 8),
+            PART => Some(MAX_PART_BYTES),
             REFUSED => Some(1),
             _ => None,
         }
@@ -183,6 +242,8 @@ impl Response {
             Self::Status(status) => (STATUS, status.as_ssz_bytes()),
             Self::Blocks(blocks) => (BLOCKS, blocks.as_ssz_bytes()),
             Self::Certificates(certificates) => (CERTIFICATES, certificates.as_ssz_bytes()),
+            Self::Snapshots(offers) => (SNAPSHOTS, offers.as_ssz_bytes()),
+            Self::SnapshotPart(bytes) => (PART, bytes.clone()),
             Self::Refused(refusal) => (REFUSED, vec![refusal.code()]),
         }
     }
@@ -192,6 +253,8 @@ impl Response {
             STATUS => Status::from_ssz_bytes(bytes).map(Self::Status).map_err(ssz_error),
             BLOCKS => Blocks::from_ssz_bytes(bytes).map(Box::new).map(Self::Blocks).map_err(ssz_error),
             CERTIFICATES => Certificates::from_ssz_bytes(bytes).map(Self::Certificates).map_err(ssz_error),
+            SNAPSHOTS => SnapshotOffers::from_ssz_bytes(bytes).map(Self::Snapshots).map_err(ssz_error),
+            PART => Ok(Self::SnapshotPart(bytes.to_vec())),
             REFUSED => bytes.first().and_then(|code| Refusal::of(*code)).map(Self::Refused).ok_or(FrameError::Ssz),
             _ => Err(FrameError::Kind { kind }),
         }
@@ -205,11 +268,14 @@ impl Refusal {
             Self::TooMany => 2,
             Self::OutOfBounds => 3,
             Self::Failed => 4,
+            Self::NotHere => 5,
         }
     }
 
     fn of(code: u8) -> Option<Self> {
-        [Self::Busy, Self::TooMany, Self::OutOfBounds, Self::Failed].into_iter().find(|refusal| refusal.code() == code)
+        [Self::Busy, Self::TooMany, Self::OutOfBounds, Self::Failed, Self::NotHere]
+            .into_iter()
+            .find(|refusal| refusal.code() == code)
     }
 }
 
@@ -232,6 +298,7 @@ mod tests {
             safe_height: Height(3),
             finalized_root: Root::ZERO,
             finalized_height: Height(0),
+            earliest_height: Height(1),
             time: UnixMillis(6),
         }
     }
@@ -244,6 +311,8 @@ mod tests {
             Request::BlocksByRange(BlockRange { start: Height(7), count: 64 }),
             Request::BlocksByRoot(roots.clone()),
             Request::CertificatesByRoot(roots),
+            Request::Snapshots,
+            Request::SnapshotPart(SnapshotPart { snapshot: FixedBytes::repeat_byte(4), index: 5 }),
         ] {
             let (kind, bytes) = request.encode();
             assert!(bytes.len() <= Request::limit(kind).unwrap(), "{}", request.name());
@@ -253,6 +322,20 @@ mod tests {
             Response::Status(status()),
             Response::Blocks(Box::default()),
             Response::Certificates(Certificates::default()),
+            Response::Snapshots(SnapshotOffers {
+                offers: VariableList::new(vec![
+                    SnapshotOffer {
+                        anchor: Root::ZERO,
+                        height: Height(1),
+                        id: FixedBytes::ZERO,
+                        parts: 2,
+                        bytes: 3
+                    };
+                    8
+                ])
+                .unwrap(),
+            }),
+            Response::SnapshotPart(vec![1; 100]),
             Response::Refused(Refusal::TooMany),
         ] {
             let (kind, bytes) = response.encode();

@@ -31,6 +31,7 @@ pub fn status(chain: Root, height: u64) -> Status {
         safe_height: Height(height),
         finalized_root: Root::ZERO,
         finalized_height: Height(0),
+        earliest_height: Height(1),
         time: UnixMillis(0),
     }
 }
