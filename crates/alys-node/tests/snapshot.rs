@@ -4,13 +4,9 @@
 
 mod common;
 
-use alloy_consensus::transaction::{Recovered, SignerRecoverable as _};
-use alloy_eips::Decodable2718 as _;
 use alloy_primitives::Address as EvmAddress;
 use alys_crypto::SecretKey;
-use alys_evm::{
-    BestTransactions, BuildTarget, Executor, ExecutorConfig, NoTransactions, Rejection, TransactionSource, Tx,
-};
+use alys_evm::{Executor, ExecutorConfig, NoTransactions, TransactionSource};
 use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
 use alys_node::snapshot::{
@@ -24,47 +20,22 @@ use alys_p2p::{
 use alys_primitives::{Address, Epoch, Height, Members, Root, Slot, VariableList};
 use alys_store::{Database, StoreConfig};
 use common::nodes::{address, config};
+use common::payments::Payments;
 use common::wallet::Wallet;
 use common::{PATIENCE, alys_node, past};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Blocks of the chain that snapshots are made of; a bundle every ten.
 const BLOCKS: u64 = 48;
 
-/// One payment a block, so that there are receipts, fees and accounts.
-struct Payments(Vec<Arc<Recovered<Tx>>>);
-
-struct Next(Option<Arc<Recovered<Tx>>>);
-
-impl TransactionSource for Payments {
-    fn best(&self, target: BuildTarget) -> Box<dyn BestTransactions> {
-        let index = usize::try_from(target.number).unwrap() - 1;
-        Box::new(Next(self.0.get(index).cloned()))
-    }
-}
-
-impl BestTransactions for Next {
-    fn next(&mut self) -> Option<Arc<Recovered<Tx>>> {
-        self.0.take()
-    }
-
-    fn reject(&mut self, _: &Recovered<Tx>, rejection: Rejection) {
-        panic!("{rejection:?}");
-    }
-}
-
 fn payments() -> Box<dyn TransactionSource> {
     let mut wallet = Wallet::dev(0);
-    let transactions = (0..BLOCKS).map(|number| {
+    let raw = (0..BLOCKS).map(|number| {
         let to = EvmAddress::left_padding_from(&(number + 0x1234).to_be_bytes());
-        let (raw, _) = wallet.transfer(to, 1_000_000_007);
-        let bytes = hex::decode(raw.trim_start_matches("0x")).unwrap();
-        let transaction = Tx::decode_2718_exact(&bytes).unwrap();
-        Arc::new(transaction.try_into_recovered().unwrap())
+        wallet.transfer(to, 1_000_000_007).0
     });
-    Box::new(Payments(transactions.collect()))
+    Box::new(Payments::new(raw))
 }
 
 /// A chain of the past in a folder of its own.

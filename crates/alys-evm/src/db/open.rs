@@ -237,6 +237,14 @@ impl Db {
         Ok(self.inner.write_opt(batch, &options)?)
     }
 
+    /// Rewrites the files without what is gone.
+    pub(crate) fn compact(&self) -> Result<(), DbError> {
+        for cf in Cf::ALL {
+            self.inner.compact_range_cf(self.cf(cf)?, None::<&[u8]>, None::<&[u8]>);
+        }
+        Ok(())
+    }
+
     /// Brings everything that was written so far to disk.
     pub(crate) fn flush(&self) -> Result<(), DbError> {
         for cf in Cf::ALL {

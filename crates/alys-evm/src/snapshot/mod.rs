@@ -8,9 +8,11 @@
 mod export;
 mod restore;
 mod tries;
+mod verify;
 
 pub use export::ExportError;
 pub use restore::{RestoreError, RestoredBlock, StateRestore};
+pub use verify::EvmVerification;
 
 /// What a record describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

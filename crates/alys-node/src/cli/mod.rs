@@ -3,6 +3,7 @@
 mod auxpow;
 mod config;
 mod databases;
+mod db;
 mod dev;
 mod engine;
 mod evm_test;
@@ -11,6 +12,7 @@ mod history;
 mod init;
 mod keys;
 mod mine;
+mod move_chain;
 mod peg;
 mod progress;
 mod proof;
@@ -65,6 +67,13 @@ enum Command {
     /// Bitcoin in and out, for depositors.
     #[command(subcommand)]
     Peg(peg::PegCommand),
+    /// A stopped node's databases.
+    #[command(subcommand)]
+    Db(db::DbCommand),
+    /// Writes the blocks of a stopped node's chain to a file.
+    Export(move_chain::ExportArguments),
+    /// Checks and executes the blocks of a file into a stopped node's databases.
+    Import(move_chain::ImportArguments),
     /// Snapshots of the state, for new nodes.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
@@ -98,6 +107,9 @@ pub fn main() -> ExitCode {
         Command::Proof(command) => proof::proof(command),
         Command::Keys(command) => keys::keys(command),
         Command::Peg(command) => peg::peg(command),
+        Command::Db(command) => db::db(command),
+        Command::Export(arguments) => move_chain::export(arguments),
+        Command::Import(arguments) => move_chain::import(arguments),
         Command::Snapshot(command) => snapshot::snapshot(command),
         Command::Config(command) => config::config(command),
     };

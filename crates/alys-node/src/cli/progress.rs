@@ -39,6 +39,12 @@ impl Progress {
         self.show(what, format!("{what}: {done} of {total}{left}"));
     }
 
+    /// So many of something are done, of nobody knows how many.
+    pub(super) fn count(&mut self, what: &str, done: u64) {
+        let seconds = self.began.elapsed().as_secs().max(1);
+        self.show(what, format!("{what}: {done}, {} a second", done / seconds));
+    }
+
     fn show(&mut self, step: &str, text: String) {
         let pause = if self.terminal { TERMINAL } else { PLAIN };
         let same = self.step == step;

@@ -6,6 +6,7 @@
 
 pub mod nodes;
 pub mod past;
+pub mod payments;
 pub mod wallet;
 
 use alys_node::rpc_client::RpcClient;

@@ -1,5 +1,8 @@
 //! Signed transactions of the funded accounts.
 
+#![allow(clippy::unwrap_used, reason = "a test or a measurement stops where it can't go on")]
+#![allow(dead_code, unreachable_pub, reason = "shared by test binaries and benchmarks")]
+
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
@@ -12,6 +15,8 @@ pub struct Wallet {
     key: SigningKey,
     pub address: Address,
     pub nonce: u64,
+    /// Gas that each transaction may use.
+    pub gas_limit: u64,
 }
 
 impl Wallet {
@@ -19,7 +24,7 @@ impl Wallet {
     pub fn dev(index: usize) -> Self {
         let account = dev_accounts().unwrap().swap_remove(index);
         let key = SigningKey::from_slice(&account.secret_key.secret_bytes()).unwrap();
-        Self { key, address: account.address, nonce: 0 }
+        Self { key, address: account.address, nonce: 0, gas_limit: 500_000 }
     }
 
     /// The next transaction, raw and hashed.
@@ -27,7 +32,7 @@ impl Wallet {
         let transaction = TxEip1559 {
             chain_id: PRESET_CHAIN_ID,
             nonce: self.nonce,
-            gas_limit: 500_000,
+            gas_limit: self.gas_limit,
             max_fee_per_gas: 20_000_000_000,
             max_priority_fee_per_gas: 1_000_000_000,
             to,
