@@ -22,6 +22,7 @@ mod crypto;
 mod execution;
 mod merged_mining;
 pub mod mutate;
+mod network;
 pub mod seeds;
 mod ssz;
 
@@ -29,13 +30,14 @@ pub use bitcoin::{bitcoin_block, compact_bits};
 pub use crypto::{keystore, public_key, signature};
 pub use execution::{payload, transaction};
 pub use merged_mining::{auxpow, coinbase};
+pub use network::{gossip, request_frame, response_frame};
 pub use ssz::{approval, auxpow_record, chain_spec, evidence, federation_change, notarization, signed_block};
 
 /// A function that panics if the bytes show a mistake.
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("approval", approval),
     ("auxpow", auxpow),
     ("auxpow_record", auxpow_record),
@@ -45,10 +47,13 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("compact_bits", compact_bits),
     ("evidence", evidence),
     ("federation_change", federation_change),
+    ("gossip", gossip),
     ("keystore", keystore),
     ("notarization", notarization),
     ("payload", payload),
     ("public_key", public_key),
+    ("request_frame", request_frame),
+    ("response_frame", response_frame),
     ("signature", signature),
     ("signed_block", signed_block),
     ("transaction", transaction),

@@ -12,6 +12,7 @@ use alys_auxpow::{
 };
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Keystore, KeystoreEntropy, Password};
+use alys_p2p::{BlockRange, Blocks, Refusal, Request, Response, SnapshotPart};
 use alys_primitives::ssz::Encode;
 use alys_primitives::{
     Address, Approval, ApprovalData, AuxBundle, AuxPowRecord, AuxPowSpec, B256, BitVector, BlockBody, BlockHeader,
@@ -39,15 +40,62 @@ pub fn of(target: &str) -> Vec<Seed> {
         "compact_bits" => compact_bits(),
         "evidence" => valid(evidence().as_ssz_bytes()),
         "federation_change" => valid(change().as_ssz_bytes()),
+        "gossip" => gossip(),
         "keystore" => keystores(),
         "notarization" => valid(notarization().as_ssz_bytes()),
         "payload" => valid(payload()),
         "public_key" => points(48, public_key(1).to_vec()),
+        "request_frame" => request_frames(),
+        "response_frame" => response_frames(),
         "signature" => points(96, signature(1).to_vec()),
         "signed_block" => valid(block().as_ssz_bytes()),
         "transaction" => transactions(),
         _ => Vec::new(),
     }
+}
+
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap_or_default()
+}
+
+/// Frames with lengths that lie.
+fn lying_frames(kind: u8) -> [Seed; 2] {
+    let head = |uncompressed: u32, compressed: u32| {
+        [&[kind][..], &uncompressed.to_le_bytes(), &compressed.to_le_bytes()].concat()
+    };
+    [("bomb", head(u32::MAX, 16)), ("padded", head(16, u32::MAX))]
+}
+
+fn request_frames() -> Vec<Seed> {
+    let range = Request::BlocksByRange(BlockRange { start: Height(5), count: 7 });
+    let part = Request::SnapshotPart(SnapshotPart { snapshot: B256::repeat_byte(5), index: 3 });
+    let frame = |request: &Request| request.to_frame().unwrap_or_default();
+    let mut seeds = vec![("valid", frame(&range)), ("part", frame(&part)), ("snapshots", frame(&Request::Snapshots))];
+    seeds.extend(lying_frames(2));
+    seeds
+}
+
+fn response_frames() -> Vec<Seed> {
+    let blocks = Blocks { blocks: list(vec![block()]), certificate: list(vec![notarization()]) };
+    let blocks = Response::Blocks(Box::new(blocks));
+    let frame = |response: &Response| response.to_frame().unwrap_or_default();
+    let mut seeds = vec![
+        ("valid", frame(&blocks)),
+        ("part", frame(&Response::SnapshotPart(vec![7; 40]))),
+        ("refused", frame(&Response::Refused(Refusal::Busy))),
+    ];
+    seeds.extend(lying_frames(7));
+    seeds
+}
+
+fn gossip() -> Vec<Seed> {
+    let topic = |topic: u8, bytes: &[u8]| [&[topic][..], &compressed(bytes)].concat();
+    vec![
+        ("valid", topic(1, &approval(1).as_ssz_bytes())),
+        ("block", topic(0, &block().as_ssz_bytes())),
+        ("bomb", topic(1, &[0; 100_000])),
+        ("not_snappy", vec![1, 0xff, 0xff, 0xff]),
+    ]
 }
 
 fn list<T, N: typenum::Unsigned>(items: Vec<T>) -> VariableList<T, N> {

@@ -55,6 +55,9 @@ fn valid_seeds_reach_past_the_decoder() {
     }
     let payload: alys_engine::wire::Payload = serde_json::from_slice(&valid("payload")).unwrap();
     assert!(payload.into_port(alys_engine::wire::PayloadVersion::V3).is_ok());
+    assert!(alys_p2p::Request::from_frame(&valid("request_frame")).is_ok());
+    assert!(alys_p2p::Response::from_frame(&valid("response_frame")).is_ok());
+    assert!(alys_p2p::GossipMessage::from_compressed(alys_p2p::Topic::Approval, &valid("gossip")[1..]).is_ok());
     assert!(alys_crypto::keystore::Keystore::from_json(&valid("keystore")).is_ok());
     assert!(alys_crypto::PublicKey::from_bytes(&valid("public_key")).is_ok());
     assert!(alys_crypto::Signature::from_bytes(&valid("signature")).is_ok());
@@ -112,10 +115,13 @@ replays!(
     compact_bits,
     evidence,
     federation_change,
+    gossip,
     keystore,
     notarization,
     payload,
     public_key,
+    request_frame,
+    response_frame,
     signature,
     signed_block,
     transaction,

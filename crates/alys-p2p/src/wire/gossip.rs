@@ -1,5 +1,6 @@
 //! What is told to everybody.
 
+use super::frame::{FrameError, decompress};
 use super::request::MAX_BLOCK_BYTES;
 use alys_primitives::ssz::{Decode, DecodeError, Encode};
 use alys_primitives::{Approval, AuxPowRecord, Evidence, FederationChange, Notarization, Root, SignedBlock};
@@ -137,6 +138,15 @@ impl GossipMessage {
             Self::Evidence(evidence) => evidence.as_ssz_bytes(),
             Self::Federation(change) => change.as_ssz_bytes(),
         }
+    }
+
+    /// Decompresses and decodes bytes as they come from a peer: measured before anything is allocated for them.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn from_compressed(topic: Topic, bytes: &[u8]) -> Result<Self, FrameError> {
+        let bytes = decompress(bytes, topic.max_bytes())?;
+        Self::decode(topic, &bytes).map_err(|_| FrameError::Ssz)
     }
 
     /// Decodes decompressed bytes. A transaction is checked by whoever knows transactions.

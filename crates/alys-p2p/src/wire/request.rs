@@ -1,10 +1,12 @@
 //! What is asked of one peer.
 
-use super::frame::FrameError;
+use super::frame::{FrameError, read_frame, write_frame};
 use alys_primitives::ssz::{self, Decode as _, Encode as _};
 use alys_primitives::{
     Epoch, FixedBytes, Height, Notarization, Root, SignedBlock, Slot, UnixMillis, VariableList, typenum,
 };
+use futures::FutureExt as _;
+use futures::io::Cursor;
 use ssz_derive::{Decode, Encode};
 
 /// The most bytes of one block.
@@ -174,6 +176,25 @@ const PART: u8 = 7;
 const REFUSED: u8 = 0xff;
 
 impl Request {
+    /// Reads a whole frame, as it comes from a peer.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn from_frame(bytes: &[u8]) -> Result<Self, FrameError> {
+        let (kind, content) = at_once(read_frame(&mut Cursor::new(bytes), Self::limit).now_or_never())?;
+        Self::decode(kind, &content)
+    }
+
+    /// The frame that a peer gets.
+    ///
+    /// # Errors
+    /// [`FrameError`] if it is longer than a frame can say.
+    pub fn to_frame(&self) -> Result<Vec<u8>, FrameError> {
+        let ((kind, content), mut out) = (self.encode(), Cursor::new(Vec::new()));
+        at_once(write_frame(&mut out, kind, &content).now_or_never())?;
+        Ok(out.into_inner())
+    }
+
     /// Its name, as in metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -223,7 +244,31 @@ impl Request {
     }
 }
 
+/// Bytes in memory never make a reader or writer wait.
+fn at_once<T>(done: Option<Result<T, FrameError>>) -> Result<T, FrameError> {
+    done.unwrap_or(Err(FrameError::Stream(std::io::ErrorKind::WouldBlock.into())))
+}
+
 impl Response {
+    /// Reads a whole frame, as it comes from a peer.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn from_frame(bytes: &[u8]) -> Result<Self, FrameError> {
+        let (kind, content) = at_once(read_frame(&mut Cursor::new(bytes), Self::limit).now_or_never())?;
+        Self::decode(kind, &content)
+    }
+
+    /// The frame that a peer gets.
+    ///
+    /// # Errors
+    /// [`FrameError`] if it is longer than a frame can say.
+    pub fn to_frame(&self) -> Result<Vec<u8>, FrameError> {
+        let ((kind, content), mut out) = (self.encode(), Cursor::new(Vec::new()));
+        at_once(write_frame(&mut out, kind, &content).now_or_never())?;
+        Ok(out.into_inner())
+    }
+
     /// The most bytes of an answer of a kind.
     pub(crate) fn limit(kind: u8) -> Option<usize> {
         match kind {

@@ -4,6 +4,8 @@
 #![allow(unreachable_pub, reason = "shared by test binaries")]
 #![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
 
+pub mod hostile;
+
 use alys_p2p::{
     Event, GossipMessage, Identity, NetworkConfig, NetworkEvents, NetworkHandle, NetworkLimits, NetworkTask,
     NetworkView, PeerAddress, PeerId, Status,
