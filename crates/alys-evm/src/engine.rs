@@ -49,10 +49,13 @@ impl Executor {
         }
     }
 
-    /// Carries out requests until every sender is gone.
+    /// Carries out requests until every sender is gone, or the database has failed.
     pub fn serve(&mut self, requests: &mut mpsc::Receiver<EngineRequest>) {
         while let Some(request) = requests.blocking_recv() {
             self.handle(request);
+            if self.storage_failure().is_some() {
+                return;
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ mod source;
 mod trie;
 
 pub use chain_file::{ChainFile, ChainFileError};
-pub use db::{DbConfig, DbError};
+pub use db::{DbConfig, DbError, StorageFailure};
 pub use engine::{EmbeddedEngine, EngineRequest, ExecutorThread, Reply, spawn};
 pub use execute::{BlockError, BuildError};
 pub use executor::{Executor, ExecutorConfig, ExecutorError};

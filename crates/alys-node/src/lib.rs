@@ -17,6 +17,8 @@
 pub mod actors;
 pub mod bounded;
 pub mod bridge;
+#[cfg(feature = "canary")]
+mod canary;
 pub mod chain_files;
 pub mod cli;
 pub mod clock;
@@ -31,5 +33,7 @@ pub mod network;
 mod node;
 pub mod rpc_client;
 pub mod sync;
+mod trouble;
 
 pub use node::{DevBitcoin, Ended, Node, NodeBuilder, StartError, Validator};
+pub use trouble::Trouble;

@@ -15,11 +15,12 @@ use crate::config::Config;
 use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
 use crate::sync::{SyncActor, SyncPorts, SyncView};
+use crate::trouble::Trouble;
 use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
 use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
-use alys_evm::pool::{PoolConfig, PoolHandle, PoolTask, RocksJournal};
+use alys_evm::pool::{PoolConfig, PoolHandle, PoolTask, PoolTaskError, RocksJournal};
 use alys_evm::rpc::{EthRpc, NetStatus, RpcConfig};
 use alys_evm::{EvmReader, Executor, ExecutorConfig, ExecutorThread, NoTransactions, spawn};
 use alys_p2p::NetworkView;
@@ -185,6 +186,8 @@ impl NodeBuilder {
         let mut executor = Executor::open(&data.join("evm"), files.genesis, ExecutorConfig::default(), none)?;
         let evm = executor.reader();
         let journal = RocksJournal::open(&data.join("pool"))?;
+        #[cfg(feature = "canary")]
+        let journal = crate::canary::Journal(journal);
         let (pool, pool_task) = PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(evm.clone()), journal)?;
         executor.set_source(Box::new(pool.clone()));
 
@@ -211,16 +214,25 @@ impl NodeBuilder {
             root.add(child.restart(RestartPolicy::Temporary).critical().blocking())
         };
         let (engine, executor_thread) = spawn(executor)?;
-        root.add(service("executor", move |token| run_executor(executor_thread, token)));
+        root.add(service("executor", {
+            let fatal = fatal.clone();
+            move |token| run_executor(executor_thread, fatal, token)
+        }));
         let execution = {
             let (engine, genesis) = (engine.clone(), spec.evm.genesis_hash);
             root.add(Child::new("execution", move || ExecutionActor::new(engine.clone(), genesis)))
         };
         root.add(service("pool", {
             let heads = evm.subscribe();
+            let fatal = fatal.clone();
             move |token| async move {
                 let stop = async move { token.cancelled().await };
-                Ok(pool_task.run(heads, stop).await?)
+                let ended = pool_task.run(heads, stop).await;
+                if let Err(error @ PoolTaskError::Journal(_)) = &ended {
+                    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                    fatal.raise(Trouble::Disk, format!("{error}{cause}"));
+                }
+                Ok(ended?)
             }
         }));
         let bitcoin = match &dev {
@@ -420,13 +432,19 @@ fn open_bitcoin(path: &Path) -> Result<(RegtestHandle, Child<ServiceActor>), aly
 }
 
 /// The executor's thread ends when the last engine handle is gone; until then its end is a failure.
-async fn run_executor(thread: ExecutorThread, token: CancellationToken) -> ServiceEnd {
+async fn run_executor(thread: ExecutorThread, fatal: Fatal, token: CancellationToken) -> ServiceEnd {
     let joined = tokio::task::spawn_blocking(move || thread.join());
     tokio::select! {
         biased;
         () = token.cancelled() => Ok(()),
         joined = joined => match joined {
-            Ok(Ok(_)) => Err("the executor's thread ended".into()),
+            Ok(Ok(executor)) => match executor.storage_failure() {
+                Some(failure) => {
+                    fatal.raise(failure.into(), failure.reason.clone());
+                    Err(failure.reason.clone().into())
+                }
+                None => Err("the executor's thread ended".into()),
+            },
             Ok(Err(error)) => Err(error.into()),
             Err(error) => Err(error.into()),
         },
@@ -445,16 +463,31 @@ fn make_folder(path: &Path) -> Result<(), StartError> {
 /// Why a node stopped by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Going on could have broken a promise; the reason.
-    Fatal(String),
+    /// Going on could have broken a promise.
+    Fatal {
+        /// What kind of trouble.
+        trouble: Trouble,
+        /// What happened.
+        reason: String,
+    },
     /// A part that the node can't do without failed for good.
     Tree(Exit),
+}
+
+impl Ended {
+    /// What kind of trouble it was.
+    pub const fn trouble(&self) -> Trouble {
+        match self {
+            Self::Fatal { trouble, .. } => *trouble,
+            Self::Tree(_) => Trouble::Parts,
+        }
+    }
 }
 
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Fatal(reason) => f.write_str(reason),
+            Self::Fatal { reason, .. } => f.write_str(reason),
             Self::Tree(exit) => write!(f, "{exit}"),
         }
     }
@@ -494,7 +527,7 @@ pub struct Node {
     pub sync: watch::Receiver<SyncView>,
     /// Where the servers listen.
     pub listening: watch::Receiver<Option<Listening>>,
-    fatal: watch::Receiver<Option<String>>,
+    fatal: watch::Receiver<Option<(Trouble, String)>>,
     system: System,
 }
 
@@ -513,8 +546,13 @@ impl Node {
         tokio::select! {
             biased;
             raised = fatal.wait_for(Option::is_some) => match raised {
-                Ok(reason) => Ended::Fatal(reason.clone().unwrap_or_default()),
-                Err(_) => Ended::Fatal("the node's parts are gone".to_owned()),
+                Ok(raised) => {
+                    let gone = || (Trouble::Parts, "no reason was given".to_owned());
+                    let (trouble, reason) = raised.clone().unwrap_or_else(gone);
+                    Ended::Fatal { trouble, reason }
+                }
+                // Every part is gone: the tree knows why.
+                Err(_) => Ended::Tree(self.system.ended().await),
             },
             exit = self.system.ended() => Ended::Tree(exit),
         }

@@ -48,7 +48,7 @@ impl Executor {
     }
 
     fn take_in(&mut self, hash: B256, block: &FullBlock) -> Result<PayloadStatus, EngineError> {
-        if self.db.is_executed(hash).map_err(unavailable)? {
+        if self.db.is_executed(hash).map_err(|error| self.db.failed(error))? {
             return Ok(PayloadStatus::Valid);
         }
         let parent_hash = block.header.parent_hash;
@@ -64,7 +64,7 @@ impl Executor {
             }
             return Ok(PayloadStatus::Invalid { latest_valid_hash: latest_valid, reason });
         }
-        let Some(parent) = self.db.header(parent_hash).map_err(unavailable)? else {
+        let Some(parent) = self.db.header(parent_hash).map_err(|error| self.db.failed(error))? else {
             return Ok(PayloadStatus::Syncing);
         };
         let executed = match self.built_before(hash) {
@@ -73,7 +73,7 @@ impl Executor {
         };
         match executed {
             Ok(executed) => {
-                self.persist(hash, block, executed).map_err(unavailable)?;
+                self.persist(hash, block, executed).map_err(|error| self.db.failed(error))?;
                 Ok(PayloadStatus::Valid)
             }
             Err(ExecuteError::Check(CheckError::Invalid(error))) => Ok(self.reject(hash, parent_hash, &error)),
@@ -81,7 +81,7 @@ impl Executor {
             Err(ExecuteError::Check(error @ (CheckError::Trie(_) | CheckError::Internal(_)))) => {
                 Err(unavailable(error))
             }
-            Err(ExecuteError::Side(SideError::Db(error))) => Err(unavailable(error)),
+            Err(ExecuteError::Side(SideError::Db(error))) => Err(self.db.failed(error)),
         }
     }
 

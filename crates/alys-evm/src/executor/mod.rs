@@ -6,7 +6,7 @@ mod payload;
 mod side;
 mod work;
 
-use crate::db::{Db, DbConfig, DbError, Head, HeadState, StateDiff};
+use crate::db::{Db, DbConfig, DbError, Head, HeadState, StateDiff, StorageFailure};
 use crate::genesis::genesis_state;
 use crate::reader::Chain;
 use crate::source::TransactionSource;
@@ -81,6 +81,19 @@ pub enum ExecutorError {
     /// The configuration.
     #[error("`extra_data` has {0} bytes, at most 32 are allowed")]
     ExtraData(usize),
+}
+
+impl ExecutorError {
+    /// True if bytes on disk are damaged: the node must resync or be restored, a restart alone does not help.
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Db(DbError::Corrupt { .. }) | Self::State(_) => true,
+            Self::Db(DbError::Rocks(error)) => error.kind() == rocksdb::ErrorKind::Corruption,
+            Self::Db(DbError::Newer { .. } | DbError::OtherGenesis { .. } | DbError::Stopped)
+            | Self::Genesis(_)
+            | Self::ExtraData(_) => false,
+        }
+    }
 }
 
 impl From<ForkError> for ExecutorError {
@@ -188,7 +201,7 @@ impl Executor {
     /// # Errors
     /// [`EngineError::UnknownBlock`], or [`EngineError::Unavailable`] if the database fails.
     pub fn block_fees(&self, block_hash: B256) -> Result<alys_engine::BlockFees, EngineError> {
-        let outcome = self.db.outcome(block_hash).map_err(unavailable)?;
+        let outcome = self.db.outcome(block_hash).map_err(|error| self.db.failed(error))?;
         outcome
             .map(|outcome| alys_engine::BlockFees { total: outcome.fees })
             .ok_or(EngineError::UnknownBlock { hash: block_hash })
@@ -200,7 +213,7 @@ impl Executor {
     /// [`EngineError::UnknownBlock`], [`EngineError::Unavailable`] if the database fails, [`EngineError::Broken`] if the
     /// bridge contract logged what its code can't.
     pub fn block_burns(&self, block_hash: B256) -> Result<Burns, EngineError> {
-        let receipts = self.db.receipts(block_hash).map_err(unavailable)?;
+        let receipts = self.db.receipts(block_hash).map_err(|error| self.db.failed(error))?;
         let receipts = receipts.ok_or(EngineError::UnknownBlock { hash: block_hash })?;
         // Every log has its place, whatever logged it.
         let logs = (0u64..).zip(receipts.iter().flat_map(|receipt| receipt.logs()));
@@ -215,6 +228,11 @@ impl Executor {
 
     fn head(&self) -> BlockRef {
         self.heads.borrow().latest
+    }
+
+    /// How the database has failed, if it has: the process must restart.
+    pub fn storage_failure(&self) -> Option<&StorageFailure> {
+        self.db.failure()
     }
 
     fn diff(&self, hash: B256) -> Result<Arc<StateDiff>, DbError> {
@@ -249,7 +267,7 @@ impl std::fmt::Debug for Executor {
     }
 }
 
-/// A failure of the database says nothing about blocks.
+/// A failure to execute says nothing about blocks.
 fn unavailable(error: impl std::fmt::Display) -> EngineError {
     tracing::error!(%error, "execution failed");
     EngineError::Unavailable { reason: error.to_string() }

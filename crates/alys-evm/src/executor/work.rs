@@ -1,6 +1,8 @@
 //! Payloads being built.
 
+use super::canonical::refused;
 use super::payload::{encode_payload, from_port};
+use super::side::SideError;
 use super::{Executor, MAX_JOBS, unavailable};
 use crate::db::{DbError, HeadState};
 use crate::execute::{Attributes, BuildError, BuildLimits, Built, Executed, build_block};
@@ -58,9 +60,12 @@ impl Executor {
     }
 
     fn build(&mut self, parent_hash: B256, attributes: &Attributes) -> Result<Built, EngineError> {
-        let side = self.side_state(parent_hash).map_err(unavailable)?;
-        let parent = self.db.header(parent_hash).map_err(unavailable)?;
-        let parent = parent.ok_or_else(|| unavailable(DbError::Corrupt { what: "a payload's parent" }))?;
+        let side = self.side_state(parent_hash).map_err(|error| match error {
+            SideError::Db(error) => self.db.failed(error),
+            error @ SideError::TooFar => refused(&error.to_string()),
+        })?;
+        let parent = self.db.header(parent_hash).map_err(|error| self.db.failed(error))?;
+        let parent = parent.ok_or_else(|| self.db.failed(DbError::Corrupt { what: "a payload's parent" }))?;
         let limits = BuildLimits { gas_limit: self.config.gas_limit, extra_data: self.config.extra_data.clone() };
         let built = build_block(
             &self.db,

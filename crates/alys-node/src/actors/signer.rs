@@ -1,6 +1,7 @@
 //! The signer: holds the member's key and the signing record. Nothing else in the node can sign.
 
 use super::Fatal;
+use crate::trouble::Trouble;
 use alys_actor::{Actor, Context, Message, Reply};
 use alys_chain::{SignRefusal, SignRequest};
 use alys_crypto::SecretKey;
@@ -54,6 +55,11 @@ impl SignerActor {
     }
 
     fn sign(&mut self, request: &SignRequest) -> Result<SignatureBytes, SignRefusal> {
+        #[cfg(feature = "canary")]
+        if crate::canary::Mistake::UnrecordedSignatures.is_made() {
+            let (SignRequest::Proposal { signing_root, .. } | SignRequest::Approval { signing_root, .. }) = request;
+            return Ok(SignatureBytes::from(self.key.sign(*signing_root).to_bytes()));
+        }
         let record = self.record.as_mut().ok_or(SignRefusal::Unavailable)?;
         let (permit, root) = match request {
             SignRequest::Proposal { slot, signing_root, .. } => {
@@ -70,7 +76,7 @@ impl SignerActor {
                 match refusal {
                     Refusal::Unrecorded(error) => {
                         if error.is_fatal() {
-                            self.fatal.raise(format!("signing record: {error}"));
+                            self.fatal.raise(Trouble::Disk, format!("signing record: {error}"));
                         }
                         Err(SignRefusal::Unavailable)
                     }

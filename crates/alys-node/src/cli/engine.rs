@@ -205,6 +205,14 @@ async fn serve(mut executor: Executor, chain_id: u64, secret: JwtSecret, argumen
         Ok(())
     });
 
+    tasks.spawn(async move {
+        let executor = tokio::task::spawn_blocking(move || thread.join()).await.map_err(Failure::work)?;
+        match executor.map_err(Failure::work)?.storage_failure() {
+            Some(failure) => Err(Failure::trouble(failure.into(), failure.reason.clone())),
+            None => Ok(()),
+        }
+    });
+
     let eth_methods = eth_module(eth).map_err(Failure::work)?;
     let mut engine_methods = Methods::new();
     engine_methods
@@ -230,7 +238,6 @@ async fn serve(mut executor: Executor, chain_id: u64, secret: JwtSecret, argumen
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(Failure::work)??;
     }
-    tokio::task::spawn_blocking(move || thread.join()).await.map_err(Failure::work)?.map_err(Failure::work)?;
     outcome
 }
 

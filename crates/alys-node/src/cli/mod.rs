@@ -9,6 +9,7 @@ mod failure;
 mod history;
 mod init;
 mod keys;
+mod load;
 mod mine;
 mod peg;
 mod proof;
@@ -44,6 +45,8 @@ enum Command {
     Run(run::RunArguments),
     /// A merged miner for development chains, on a regtest Bitcoin of its own.
     Mine(mine::MineArguments),
+    /// Sends transfers of the development accounts and journals what is acknowledged.
+    Load(load::LoadArguments),
     /// The embedded EVM alone: an execution client with Engine API and eth_*.
     Engine(engine::EngineArguments),
     /// Runs Ethereum's own state, blockchain and engine fixtures.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Mine(arguments) => mine::mine(arguments),
+        Command::Load(arguments) => load::load(arguments),
         Command::Engine(arguments) => engine::engine(arguments),
         Command::EvmTest(arguments) => evm_test::evm_test(&arguments),
         Command::Status(arguments) => status::status(&arguments),

@@ -5,7 +5,8 @@ use super::failure::{Failure, Outcome};
 use crate::chain_files::ChainFiles;
 use crate::config::{Config, LogFormat};
 use crate::key_files::unlock;
-use crate::node::{Node, NodeBuilder, Validator};
+use crate::node::{Node, NodeBuilder, StartError, Validator};
+use crate::trouble::Trouble;
 use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::path::Path;
@@ -19,6 +20,10 @@ const WORKERS: usize = 2;
 
 /// Name of the signing record in the data folder.
 pub(super) const SIGNING_RECORD: &str = "signing-record";
+
+/// What helps against damaged databases.
+const RESYNC: &str = "move `chain` and `evm` out of the data folder and start again: the node takes the blocks from its \
+                      peers; the signing record and the keys must stay";
 
 /// Histogram bounds in seconds, from 100 µs to 10 s.
 const BUCKETS: [f64; 15] =
@@ -162,7 +167,14 @@ pub(super) async fn start(builder: NodeBuilder, signals: &mut StopSignals) -> Re
     tokio::select! {
         biased;
         () = signals.asked() => Ok(None),
-        started = builder.start() => started.map(Some).map_err(Failure::work),
+        started = builder.start() => started.map(Some).map_err(|error| match error.trouble() {
+            Some(trouble) => {
+                let of_databases = matches!(error, StartError::Store(_) | StartError::Evm(_));
+                let failure = Failure::trouble(trouble, error);
+                if trouble == Trouble::Damage && of_databases { failure.help(RESYNC) } else { failure }
+            }
+            None => Failure::work(error),
+        }),
     }
 }
 
@@ -178,7 +190,10 @@ pub(super) async fn until_stopped(node: Node, mut signals: StopSignals) -> Outco
     tracing::info!(?report, "stopped");
     match ended {
         None => Ok(()),
-        Some(ended) => Err(Failure::work(format!("the node stopped by itself: {ended}"))),
+        Some(ended) => {
+            let failure = Failure::trouble(ended.trouble(), format!("the node stopped by itself: {ended}"));
+            Err(if ended.trouble() == Trouble::Damage { failure.help(RESYNC) } else { failure })
+        }
     }
 }
 
