@@ -55,7 +55,7 @@ impl ChainActor {
             Effect::Broadcast(message) => {
                 let began = Instant::now();
                 drop(self.ports.gossip.send(message));
-                record("broadcast", "done", began);
+                record("broadcast", "done", began.elapsed());
             }
             Effect::Imported { root, outcome } => self.answer_import(root, outcome),
             Effect::AuxPowProcessed { hash, outcome } => self.answer_proof(hash, outcome),
