@@ -1,6 +1,7 @@
 //! The operator's configuration: one table of keys, each settable in the TOML file, by an `ALYS_…` environment variable
 //! and by a flag; later sources win in that order. Every effective value remembers where it came from.
 
+use crate::actors::chain::PerformanceTargets;
 use crate::bounded::{ReadError, read_bounded};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +61,10 @@ pub const KEYS: &[Key] = &[
     Key { name: "network.peers", kind: Kind::List, help: "Peers to stay connected with, each ending with /p2p/ID" },
     Key { name: "network.key_file", kind: Kind::Text, help: "Network key; data_dir/network-key by default" },
     Key { name: "network.max_strangers", kind: Kind::Number, help: "Most connections of peers that are not listed" },
+    Key { name: "performance.max_import_time_ms", kind: Kind::Number, help: "Alert threshold: import of a block" },
+    Key { name: "performance.max_production_time_ms", kind: Kind::Number, help: "Alert threshold: a block of ours" },
+    Key { name: "performance.max_validation_time_ms", kind: Kind::Number, help: "Alert threshold: checks of a block" },
+    Key { name: "performance.max_finalization_time_ms", kind: Kind::Number, help: "Alert threshold: a final bundle" },
 ];
 
 /// Where a value came from.
@@ -144,6 +149,8 @@ pub struct Config {
     pub mining: MiningSection,
     /// Peers.
     pub network: NetworkSection,
+    /// How fast the chain actor should be.
+    pub performance: PerformanceTargets,
 }
 
 /// `[node]`
@@ -268,6 +275,7 @@ impl Default for Config {
             metrics: MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9100)) },
             mining: MiningSection::default(),
             network: NetworkSection { listen: Vec::new(), peers: Vec::new(), key_file: None, max_strangers: 64 },
+            performance: PerformanceTargets::default(),
         }
     }
 }
@@ -418,6 +426,11 @@ impl Layers {
             source_of: Source::Default,
             reason: error.message().to_owned(),
         })?;
+        config.performance.validate().map_err(|error| ConfigError::BadValue {
+            key: error.key.to_owned(),
+            source_of: self.sources.get(error.key).cloned().unwrap_or(Source::Default),
+            reason: error.to_string(),
+        })?;
         Ok(Effective { config, sources: self.sources })
     }
 }
@@ -538,6 +551,18 @@ mod tests {
         let flags = [("rpc.max_batch".to_owned(), "many".to_owned())];
         let error = Effective::load(None, none(), flags).unwrap_err().to_string();
         assert!(error.contains("--rpc-max-batch") && error.contains("`many`"), "{error}");
+    }
+
+    #[test]
+    fn targets_are_read_and_a_senseless_one_is_refused_by_key_and_source() {
+        let (_folder, path) = file("[performance]\nmax_import_time_ms = 40\n");
+        let effective = Effective::load(Some(&path), none(), none()).unwrap();
+        let targets = PerformanceTargets { max_import_time_ms: 40, ..PerformanceTargets::default() };
+        assert_eq!(effective.config.performance, targets);
+        let flags = [("performance.max_validation_time_ms".to_owned(), "0".to_owned())];
+        let error = Effective::load(Some(&path), none(), flags).unwrap_err().to_string();
+        let expected = "`performance.max_validation_time_ms` from flag --performance-max-validation-time-ms: is 0";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

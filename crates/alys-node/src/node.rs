@@ -1,6 +1,6 @@
 //! Building, running and stopping a node.
 
-use crate::actors::chain::{ChainActor, ChainMessage, ChainPorts};
+use crate::actors::chain::{ChainActor, ChainActorConfig, ChainMessage, ChainPorts, TargetError};
 use crate::actors::execution::ExecutionActor;
 use crate::actors::gateway::{GatewayActor, GatewayPorts, Listening};
 use crate::actors::miner::MinerActor;
@@ -96,6 +96,9 @@ pub enum StartError {
     /// The network can't be set up.
     #[error("the network can't be set up")]
     Network(#[from] NetworkSetupError),
+    /// A target of performance makes no sense on this chain.
+    #[error("`{key}` {0}", key = .0.key)]
+    Target(#[from] TargetError),
     /// A part did not start.
     #[error(transparent)]
     Tree(#[from] alys_actor::StartError),
@@ -172,6 +175,7 @@ impl NodeBuilder {
         let config = Arc::new(config);
         let spec = Arc::new(files.spec);
         let data = &config.node.data_dir;
+        config.performance.validate_for(Duration::from_secs(spec.slot_duration))?;
         check_free("rpc.listen", config.rpc.listen)?;
         check_free("metrics.listen", config.metrics.listen)?;
         make_folder(data)?;
@@ -263,6 +267,7 @@ impl NodeBuilder {
                 may_sign: network_config.as_ref().map(|_| may_sign_view),
             };
             let spec = spec.clone();
+            let chain_config = ChainActorConfig { core: chain_config, performance_targets: config.performance };
             root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
         };
         let mut bridge_actor = None;

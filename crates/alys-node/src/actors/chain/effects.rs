@@ -55,7 +55,7 @@ impl ChainActor {
             Effect::Broadcast(message) => {
                 let began = Instant::now();
                 drop(self.ports.gossip.send(message));
-                record("broadcast", "done", began);
+                record("broadcast", "done", began.elapsed());
             }
             Effect::Imported { root, outcome } => self.answer_import(root, outcome),
             Effect::AuxPowProcessed { hash, outcome } => self.answer_proof(hash, outcome),
@@ -186,9 +186,15 @@ impl ChainActor {
             ChainEvent::Finalized { from, to, .. } => {
                 tracing::info!(from = from.0, to = to.height.0, "finalized");
             }
-            ChainEvent::Equivocation { member, slot, proposal } => {
+            ChainEvent::Equivocation { epoch, member, slot, proposal } => {
                 metrics::counter!("alys_chain_equivocations_total").increment(1);
-                tracing::warn!(member, slot = slot.0, proposal, "a member signed two messages for one slot");
+                tracing::warn!(
+                    epoch = epoch.0,
+                    member,
+                    slot = slot.0,
+                    proposal,
+                    "a member signed two messages for one slot"
+                );
             }
             ChainEvent::Epoch { epoch, from, members } => {
                 tracing::info!(epoch = epoch.0, from = from.0, members, "another federation takes over");

@@ -1,6 +1,6 @@
 //! What peers tell: cheap checks first, then signatures on another thread, then the verdict, then the core.
 
-use super::{ChainActor, ChainMessage, timed_check};
+use super::{ChainActor, ChainMessage, PerformanceTargets, timed_check};
 use crate::clock::wall_now;
 use alys_actor::{Context, Reply};
 use alys_chain::{Chain, FederationError, Input, Message as Gossip, PeerTag, Verified, Verifier, VerifyError};
@@ -82,9 +82,9 @@ impl ChainActor {
             reply.send(Verdict::Ignore);
             return;
         }
-        let verifier = chain.verifier();
+        let (verifier, targets) = (chain.verifier(), self.timings.targets);
         ctx.spawn_blocking("verify-gossip", move || ChainMessage::Heard {
-            result: verify(&verifier, message),
+            result: verify(&verifier, targets, message),
             peer,
             reply,
         });
@@ -152,9 +152,9 @@ impl ChainActor {
     }
 }
 
-fn verify(verifier: &Verifier, message: Gossip) -> Result<Heard, NotHeard> {
+fn verify(verifier: &Verifier, targets: PerformanceTargets, message: Gossip) -> Result<Heard, NotHeard> {
     Ok(match message {
-        Gossip::Block(block) => Heard::Block(Box::new(timed_check(verifier, Arc::unwrap_or_clone(block))?)),
+        Gossip::Block(block) => Heard::Block(Box::new(timed_check(verifier, targets, Arc::unwrap_or_clone(block))?)),
         Gossip::Approval(approval) => Heard::Approval(Box::new(verifier.approval(approval)?)),
         Gossip::Notarization(certificate) => Heard::Notarization(Box::new(verifier.notarization(certificate)?)),
         Gossip::Evidence(evidence) => Heard::Evidence(Box::new(verifier.evidence(evidence)?)),

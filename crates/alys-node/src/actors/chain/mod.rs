@@ -7,12 +7,14 @@ mod message;
 mod range;
 mod requests;
 mod signing;
+mod targets;
 mod timings;
 
 pub use gossip::{Heard, NotHeard};
 pub use message::ChainMessage;
 pub use range::{RangeReply, VerifiedRange};
 pub use requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
+pub use targets::{PerformanceTargets, TargetError};
 
 use super::execution::ExecutionMessage;
 use super::signer::SignerMessage;
@@ -105,6 +107,15 @@ pub enum ChainActorError {
     Input(#[from] InputError),
 }
 
+/// The operator's choices for the actor.
+#[derive(Clone, Debug, Default)]
+pub struct ChainActorConfig {
+    /// Those for the core.
+    pub core: ChainConfig,
+    /// How fast the actor should be.
+    pub performance_targets: PerformanceTargets,
+}
+
 /// The actor.
 pub struct ChainActor {
     spec: Arc<ChainSpec>,
@@ -130,7 +141,8 @@ pub struct ChainActor {
 
 impl ChainActor {
     /// An actor that goes on from what storage holds, or from genesis.
-    pub fn new(spec: Arc<ChainSpec>, config: ChainConfig, ports: ChainPorts) -> Self {
+    pub fn new(spec: Arc<ChainSpec>, config: ChainActorConfig, ports: ChainPorts) -> Self {
+        let ChainActorConfig { core: config, performance_targets } = config;
         let gate = SigningGate::new(spec.max_clock_drift);
         Self {
             spec,
@@ -145,7 +157,7 @@ impl ChainActor {
             unwritten: Vec::new(),
             writing: Vec::new(),
             timer: None,
-            timings: Timings::default(),
+            timings: Timings::new(performance_targets),
             requests: Requests::default(),
         }
     }
@@ -234,9 +246,9 @@ impl ChainActor {
         ctx: &mut Context<ChainMessage>,
     ) {
         let Some(chain) = &self.chain else { return };
-        let verifier = chain.verifier();
+        let (verifier, targets) = (chain.verifier(), self.timings.targets);
         ctx.spawn_blocking("verify-block", move || ChainMessage::BlockVerified {
-            result: timed_check(&verifier, block).map(Box::new),
+            result: timed_check(&verifier, targets, block).map(Box::new),
             reply,
         });
     }
@@ -264,6 +276,7 @@ impl Actor for ChainActor {
     type Error = ChainActorError;
 
     async fn started(&mut self, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
+        self.timings.targets.export();
         let chain = self.load().await?;
         self.bring_engine_up(&chain).await?;
         tracing::info!(
@@ -282,9 +295,9 @@ impl Actor for ChainActor {
             ChainMessage::ImportBlock { block, reply } => self.verify_block(*block, Some(reply), ctx),
             ChainMessage::ValidateBlock { block, reply } => {
                 if let Some(chain) = &self.chain {
-                    let verifier = chain.verifier();
+                    let (verifier, targets) = (chain.verifier(), self.timings.targets);
                     ctx.spawn_blocking("validate-block", move || {
-                        reply.send(timed_check(&verifier, *block).map(|_| ()));
+                        reply.send(timed_check(&verifier, targets, *block).map(|_| ()));
                         ChainMessage::Discarded
                     });
                 }
@@ -342,7 +355,7 @@ impl Actor for ChainActor {
                 let began = Instant::now();
                 if let Some(chain) = &self.chain {
                     reply.send(chain.view());
-                    record("status", "done", began);
+                    record("status", "done", began.elapsed());
                 }
             }
             ChainMessage::BlockVerified { result: Ok(block), reply } => self.import(*block, reply, ctx).await,
@@ -364,6 +377,7 @@ impl Actor for ChainActor {
             ChainMessage::AuxPowVerified { result: Err(error), reply } => reply.send(Err(error)),
             ChainMessage::Discarded => {}
             ChainMessage::Built { id, result } => {
+                self.timings.built();
                 self.feed_answer(Input::Built { id, result: result.map(|built| *built) }, ctx).await?;
             }
             ChainMessage::Executed { id, outcome } => {
@@ -396,9 +410,13 @@ impl Actor for ChainActor {
 }
 
 /// A block's checks, on the thread that runs them.
-fn timed_check(verifier: &Verifier, block: SignedBlock) -> Result<Verified<SignedBlock>, VerifyError> {
+fn timed_check(
+    verifier: &Verifier,
+    targets: PerformanceTargets,
+    block: SignedBlock,
+) -> Result<Verified<SignedBlock>, VerifyError> {
     let began = Instant::now();
     let result = verifier.block(block);
-    record("validate", if result.is_ok() { "valid" } else { "invalid" }, began);
+    targets.judge_since("validate", if result.is_ok() { "valid" } else { "invalid" }, began);
     result
 }
