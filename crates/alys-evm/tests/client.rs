@@ -109,7 +109,7 @@ async fn blocks_are_built_imported_reorganised_and_finalized_over_a_restart() {
 struct Stored(HashMap<B256, NewPayload>);
 
 impl PayloadHistory for Stored {
-    fn payload(&self, block_hash: B256) -> HistoryFuture<'_> {
+    fn payload(&self, block_hash: B256, _: Option<u64>) -> HistoryFuture<'_> {
         Box::pin(async move { Ok(self.0.get(&block_hash).cloned()) })
     }
 }
