@@ -5,7 +5,7 @@ use super::failure::{Failure, Outcome};
 use crate::chain_files::ChainFiles;
 use crate::config::{Config, LogFormat};
 use crate::key_files::unlock;
-use crate::node::{Node, NodeBuilder, Validator};
+use crate::node::{Node, NodeBuilder, StartError, Validator};
 use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::path::Path;
@@ -162,7 +162,14 @@ pub(super) async fn start(builder: NodeBuilder, signals: &mut StopSignals) -> Re
     tokio::select! {
         biased;
         () = signals.asked() => Ok(None),
-        started = builder.start() => started.map(Some).map_err(Failure::work),
+        started = builder.start() => started.map(Some).map_err(|error| {
+            if matches!(error, StartError::ExecutionClient(_)) {
+                Failure::usage(error)
+                    .help("`[execution]` names the client's Engine API and the secret; its genesis must be this chain's")
+            } else {
+                Failure::work(error)
+            }
+        }),
     }
 }
 
