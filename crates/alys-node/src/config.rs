@@ -316,7 +316,7 @@ impl Default for Config {
                 origins: Vec::new(),
                 max_body_bytes: 2 * 1024 * 1024,
                 max_response_bytes: 25 * 1024 * 1024,
-                max_batch: 50,
+                max_batch: 1000,
                 max_connections: 200,
                 max_subscriptions: 64,
                 mining: false,

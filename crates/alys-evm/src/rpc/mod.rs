@@ -31,7 +31,7 @@ mod transactions;
 
 pub use context::{EthRpc, NetStatus, RpcConfig, Syncing};
 pub(crate) use engine::{CheckedPayload, parse_new_payload};
-pub use engine::{EngineApi, EngineServer, EngineServerConfig, EngineServerError, engine_module};
+pub use engine::{EngineApi, EngineServer, EngineServerConfig, EngineServerError, engine_module, testing_module};
 pub use filters::FilterTask;
 pub use subscribe::HexIds;
 
@@ -112,6 +112,7 @@ pub const METHODS: &[&str] = &[
     "debug_traceCall",
     "debug_traceBlockByNumber",
     "debug_traceBlockByHash",
+    "debug_getBadBlocks",
     "debug_getRawBlock",
     "debug_getRawHeader",
     "debug_getRawReceipts",
@@ -193,6 +194,7 @@ pub fn eth_module(rpc: EthRpc) -> Result<RpcModule<EthRpc>, RegisterMethodError>
         "debug_traceCall" => debug::trace_call,
         "debug_traceBlockByNumber" => debug::trace_block_by_number,
         "debug_traceBlockByHash" => debug::trace_block_by_hash,
+        "debug_getBadBlocks" => debug::bad_blocks,
         "debug_getRawBlock" => debug::raw_block,
         "debug_getRawHeader" => debug::raw_header,
         "debug_getRawReceipts" => debug::raw_receipts,
