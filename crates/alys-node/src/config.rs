@@ -46,6 +46,28 @@ pub const KEYS: &[Key] = &[
     Key { name: "node.log_format", kind: Kind::Text, help: "Log lines as text or json" },
     Key { name: "validator.keystore", kind: Kind::Text, help: "EIP-2335 keystore of this member; none: an observer" },
     Key { name: "validator.password_file", kind: Kind::Text, help: "File whose first line is the keystore's password" },
+    Key {
+        name: "execution.endpoints",
+        kind: Kind::List,
+        help: "Engine APIs of external execution clients, in order of use; none: the embedded EVM",
+    },
+    Key {
+        name: "execution.rpc_endpoints",
+        kind: Kind::List,
+        help: "Their addresses for eth_*, where the Engine API's port does not serve it",
+    },
+    Key { name: "execution.jwt_secret", kind: Kind::Text, help: "File with the secret that the clients share" },
+    Key {
+        name: "execution.build_millis",
+        kind: Kind::Number,
+        help: "How long an external client may fill a payload before it is taken",
+    },
+    Key { name: "execution.archive", kind: Kind::Switch, help: "Keep the embedded EVM's state of every block" },
+    Key {
+        name: "execution.history_blocks",
+        kind: Kind::Number,
+        help: "Newest blocks whose state the embedded EVM keeps, unless it is an archive",
+    },
     Key { name: "rpc.listen", kind: Kind::Text, help: "Address and port of JSON-RPC" },
     Key { name: "rpc.hosts", kind: Kind::List, help: "Accepted Host headers, each host or host:port or host:*" },
     Key { name: "rpc.origins", kind: Kind::List, help: "Accepted Origin headers; a trailing * matches any ending" },
@@ -141,6 +163,8 @@ pub struct Config {
     pub node: NodeSection,
     /// The member's key.
     pub validator: ValidatorSection,
+    /// The EVM.
+    pub execution: ExecutionSection,
     /// JSON-RPC.
     pub rpc: RpcSection,
     /// The operator's listener.
@@ -187,6 +211,37 @@ pub struct ValidatorSection {
     pub keystore: Option<PathBuf>,
     /// Holds the keystore's password.
     pub password_file: Option<PathBuf>,
+}
+
+/// `[execution]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionSection {
+    /// Engine APIs of external clients; the embedded EVM runs if there are none.
+    pub endpoints: Vec<String>,
+    /// Addresses of the clients' `eth_*`, one for each endpoint or none.
+    pub rpc_endpoints: Vec<String>,
+    /// The secret that the clients share.
+    pub jwt_secret: Option<PathBuf>,
+    /// Milliseconds between asking an external client for a payload and taking it.
+    pub build_millis: u64,
+    /// Whether the embedded EVM keeps the state of every block.
+    pub archive: bool,
+    /// The newest blocks whose state the embedded EVM keeps.
+    pub history_blocks: u64,
+}
+
+impl Default for ExecutionSection {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            rpc_endpoints: Vec::new(),
+            jwt_secret: None,
+            build_millis: 250,
+            archive: false,
+            history_blocks: 8192,
+        }
+    }
 }
 
 /// `[rpc]`
@@ -261,13 +316,14 @@ impl Default for Config {
                 log_format: LogFormat::Text,
             },
             validator: ValidatorSection::default(),
+            execution: ExecutionSection::default(),
             rpc: RpcSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8545)),
                 hosts: ["127.0.0.1:*", "localhost:*", "[::1]:*"].map(str::to_owned).to_vec(),
                 origins: Vec::new(),
                 max_body_bytes: 2 * 1024 * 1024,
                 max_response_bytes: 25 * 1024 * 1024,
-                max_batch: 50,
+                max_batch: 1000,
                 max_connections: 200,
                 max_subscriptions: 64,
                 mining: false,
@@ -450,6 +506,7 @@ fn beside(folder: &Path, name: &str, value: Value) -> Value {
             | "validator.keystore"
             | "validator.password_file"
             | "network.key_file"
+            | "execution.jwt_secret"
     );
     match value {
         Value::String(text) if is_path => Value::String(folder.join(text).display().to_string()),
@@ -508,6 +565,7 @@ mod tests {
         config.validator.password_file = Some("p".into());
         config.mining.payout = Some(Default::default());
         config.network.key_file = Some("n".into());
+        config.execution.jwt_secret = Some("j".into());
         let table = Table::try_from(&config).unwrap();
         let fields: Vec<String> = table
             .iter()

@@ -25,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod dev_accounts;
 pub mod evm_account;
+pub mod execution;
 pub mod gateway;
 pub mod key_files;
 pub mod miner;

@@ -1,28 +1,26 @@
 //! Building, running and stopping a node.
 
 use crate::actors::chain::{ChainActor, ChainActorConfig, ChainMessage, ChainPorts, TargetError};
-use crate::actors::execution::ExecutionActor;
 use crate::actors::gateway::{GatewayActor, GatewayPorts, Listening};
 use crate::actors::miner::MinerActor;
 use crate::actors::mining::{MiningActor, MiningMessage};
-use crate::actors::service::{ServiceActor, ServiceEnd, service};
+use crate::actors::service::{ServiceActor, service};
 use crate::actors::signer::SignerActor;
 use crate::actors::storage::StorageActor;
 use crate::actors::{Fatal, HandOver};
 use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, custody_key};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
+use crate::execution::{ClientSetupError, Evm, open_client, open_embedded};
 use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
 use crate::sync::{SyncActor, SyncPorts, SyncView};
 use crate::trouble::Trouble;
-use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
+use alys_actor::{Addr, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
 use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
-use alys_evm::pool::{PoolConfig, PoolHandle, PoolTask, PoolTaskError, RocksJournal};
-use alys_evm::rpc::{EthRpc, NetStatus, RpcConfig};
-use alys_evm::{EvmReader, Executor, ExecutorConfig, ExecutorThread, NoTransactions, spawn};
+use alys_evm::rpc::NetStatus;
 use alys_p2p::NetworkView;
 use alys_primitives::{Address, ChainSpec};
 use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
@@ -84,6 +82,12 @@ pub enum StartError {
     /// The pool's journal can't be opened.
     #[error("the transaction journal can't be opened")]
     Journal(#[from] alys_evm::pool::JournalError),
+    /// The external execution client can't be used.
+    #[error("the execution client can't be used")]
+    ExecutionClient(#[from] ClientSetupError),
+    /// Two methods of one name.
+    #[error("two methods of JSON-RPC have one name")]
+    Methods(#[from] jsonrpsee::core::RegisterMethodError),
     /// The embedded Bitcoin can't be opened.
     #[error("the embedded Bitcoin can't be opened")]
     Bitcoin(#[from] alys_bitcoin::LogError),
@@ -173,7 +177,7 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, StartError> {
         let Self { config, files, validator, dev, metrics, mut chain_config } = self;
         let config = Arc::new(config);
-        let spec = Arc::new(files.spec);
+        let spec = Arc::new(files.spec.clone());
         let data = &config.node.data_dir;
         config.performance.validate_for(Duration::from_secs(spec.slot_duration))?;
         check_free("rpc.listen", config.rpc.listen)?;
@@ -186,15 +190,6 @@ impl NodeBuilder {
         let genesis_root = spec.genesis_root();
         let database = Database::open(&data.join("chain"), genesis_root, &StoreConfig::default())?;
         let store = database.reader();
-        let none = Box::new(NoTransactions);
-        let mut executor = Executor::open(&data.join("evm"), files.genesis, ExecutorConfig::default(), none)?;
-        let evm = executor.reader();
-        let journal = RocksJournal::open(&data.join("pool"))?;
-        #[cfg(feature = "canary")]
-        let journal = crate::canary::Journal(journal);
-        let (pool, pool_task) = PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(evm.clone()), journal)?;
-        executor.set_source(Box::new(pool.clone()));
-
         let genesis = Chain::genesis((*spec).clone(), chain_config.clone())?;
         let peg_rules = genesis.peg_rules().cloned().map(Arc::new);
         let genesis_view = genesis.view();
@@ -217,28 +212,13 @@ impl NodeBuilder {
             let child = Child::new("storage", move || StorageActor::new(database.take(), fatal.clone()));
             root.add(child.restart(RestartPolicy::Temporary).critical().blocking())
         };
-        let (engine, executor_thread) = spawn(executor)?;
-        root.add(service("executor", {
-            let fatal = fatal.clone();
-            move |token| run_executor(executor_thread, fatal, token)
-        }));
-        let execution = {
-            let (engine, genesis) = (engine.clone(), spec.evm.genesis_hash);
-            root.add(Child::new("execution", move || ExecutionActor::new(engine.clone(), genesis)))
+        let (net_sender, net) = watch::channel(NetStatus::default());
+        let execution = if config.execution.endpoints.is_empty() {
+            open_embedded(&mut root, &config.execution, data, &spec, files.genesis, net, &fatal)?
+        } else {
+            open_client(&mut root, &config.execution, &files, &store).await?
         };
-        root.add(service("pool", {
-            let heads = evm.subscribe();
-            let fatal = fatal.clone();
-            move |token| async move {
-                let stop = async move { token.cancelled().await };
-                let ended = pool_task.run(heads, stop).await;
-                if let Err(error @ PoolTaskError::Journal(_)) = &ended {
-                    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                    fatal.raise(Trouble::Disk, format!("{error}{cause}"));
-                }
-                Ok(ended?)
-            }
-        }));
+        let engine_is_external = matches!(execution.evm, Evm::Client(_));
         let bitcoin = match &dev {
             Some(_) => {
                 let (handle, child) = open_bitcoin(&data.join("bitcoin.blocks"))?;
@@ -259,7 +239,8 @@ impl NodeBuilder {
         let chain = {
             let ports = ChainPorts {
                 storage,
-                execution,
+                execution: execution.actor,
+                engine_is_external,
                 signer,
                 view: Arc::new(view_sender),
                 events: events.clone(),
@@ -294,7 +275,7 @@ impl NodeBuilder {
                 let ports = NetworkPorts {
                     spec: spec.clone(),
                     chain: chain.clone(),
-                    pool: pool.clone(),
+                    transactions: execution.transactions,
                     store: store.clone(),
                     view: view.clone(),
                     gossip: gossip.clone(),
@@ -317,18 +298,12 @@ impl NodeBuilder {
             }
             None => None,
         };
-        let client = format!("alys-node/{}", env!("CARGO_PKG_VERSION"));
-        let (net_sender, net) = watch::channel(NetStatus::default());
-        let (eth, filters) = EthRpc::new(evm.clone(), pool.clone(), RpcConfig::new(client), net);
-        root.add(service("filters", move |token| async move {
-            filters.run(async move { token.cancelled().await }).await;
-            Ok(())
-        }));
         // Without a network nothing ever changes; the sender lives on in its task.
         let seen = (peers_view.clone(), sync_view.clone());
         root.add(service("net-status", move |token| follow_network(seen.0, seen.1, net_sender, token)));
         let ports = GatewayPorts {
-            eth,
+            eth: execution.methods,
+            engine: execution.failure,
             alys: AlysRpc {
                 spec: spec.clone(),
                 view: view.clone(),
@@ -343,7 +318,7 @@ impl NodeBuilder {
                 view: view.clone(),
                 bridge: bridge.clone(),
                 store: store.clone(),
-                evm: evm.clone(),
+                evm: execution.evm.clone(),
             },
             dev_bitcoin: bitcoin.clone(),
             mining: MiningRpc {
@@ -369,8 +344,7 @@ impl NodeBuilder {
             mining,
             view,
             store,
-            evm,
-            pool,
+            evm: execution.evm,
             bitcoin,
             bridge,
             bridge_actor,
@@ -436,26 +410,6 @@ fn open_bitcoin(path: &Path) -> Result<(RegtestHandle, Child<ServiceActor>), aly
     Ok((handle, child))
 }
 
-/// The executor's thread ends when the last engine handle is gone; until then its end is a failure.
-async fn run_executor(thread: ExecutorThread, fatal: Fatal, token: CancellationToken) -> ServiceEnd {
-    let joined = tokio::task::spawn_blocking(move || thread.join());
-    tokio::select! {
-        biased;
-        () = token.cancelled() => Ok(()),
-        joined = joined => match joined {
-            Ok(Ok(executor)) => match executor.storage_failure() {
-                Some(failure) => {
-                    fatal.raise(failure.into(), failure.reason.clone());
-                    Err(failure.reason.clone().into())
-                }
-                None => Err("the executor's thread ended".into()),
-            },
-            Ok(Err(error)) => Err(error.into()),
-            Err(error) => Err(error.into()),
-        },
-    }
-}
-
 /// A taken port is told before anything is opened; otherwise it would show as a gateway that restarts in vain.
 fn check_free(key: &'static str, address: SocketAddr) -> Result<(), StartError> {
     TcpListener::bind(address).map(drop).map_err(|source| StartError::Listen { key, address, source })
@@ -510,10 +464,8 @@ pub struct Node {
     pub view: watch::Receiver<ChainView>,
     /// The chain's database, to read.
     pub store: Reader,
-    /// The EVM's blocks and state, to read.
-    pub evm: EvmReader,
-    /// The transaction pool.
-    pub pool: PoolHandle,
+    /// The EVM's readers.
+    pub evm: Evm,
     /// The embedded Bitcoin of a development node.
     pub bitcoin: Option<RegtestHandle>,
     /// What the bridge sees of Bitcoin.

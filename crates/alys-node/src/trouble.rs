@@ -52,6 +52,9 @@ impl StartError {
             | Self::Signing(_)
             | Self::Listen { .. }
             | Self::Engine(_)
+            | Self::ExecutionClient(_)
+            | Self::Methods(_)
+            | Self::Target(_)
             | Self::Genesis(_)
             | Self::Network(_) => None,
         }

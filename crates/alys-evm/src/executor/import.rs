@@ -2,14 +2,15 @@
 
 use super::payload::decode_payload;
 use super::side::SideError;
-use super::{Executor, InvalidBlock, unavailable};
+use super::{Executor, InvalidBlock, MAX_BAD_BLOCKS, unavailable};
 use crate::FullBlock;
 use crate::db::{Cf, Db, DbError, HeadState};
 use crate::execute::{BlockError, CheckError, Executed, check_block};
 use alloy_consensus::Header;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, Sealed};
 use alys_engine::{EngineError, NewPayload, PayloadStatus};
 use rocksdb::WriteBatch;
+use std::sync::Arc;
 
 /// Adds code to a batch.
 pub(super) fn put_codes(
@@ -76,7 +77,10 @@ impl Executor {
                 self.persist(hash, block, executed).map_err(|error| self.db.failed(error))?;
                 Ok(PayloadStatus::Valid)
             }
-            Err(ExecuteError::Check(CheckError::Invalid(error))) => Ok(self.reject(hash, parent_hash, &error)),
+            Err(ExecuteError::Check(CheckError::Invalid(error))) => {
+                self.show_bad_block(hash, block);
+                Ok(self.reject(hash, parent_hash, &error))
+            }
             Err(ExecuteError::Side(SideError::TooFar)) => Ok(PayloadStatus::Syncing),
             Err(ExecuteError::Check(error @ (CheckError::Trie(_) | CheckError::Internal(_)))) => {
                 Err(unavailable(error))
@@ -90,6 +94,15 @@ impl Executor {
         tracing::warn!(%hash, reason, "invalid block");
         self.remember_invalid(InvalidBlock { hash, latest_valid: Some(parent_hash), reason: reason.clone() });
         PayloadStatus::Invalid { latest_valid_hash: Some(parent_hash), reason }
+    }
+
+    /// Keeps the newest invalid blocks for readers.
+    fn show_bad_block(&self, hash: B256, block: &FullBlock) {
+        let block = Arc::new(Sealed::new_unchecked(block.clone(), hash));
+        self.bad_blocks.send_modify(|blocks| {
+            blocks.truncate(MAX_BAD_BLOCKS - 1);
+            blocks.insert(0, block);
+        });
     }
 
     fn execute(&mut self, parent: &Header, block: &FullBlock) -> Result<Executed, ExecuteError> {

@@ -11,11 +11,11 @@ use crate::genesis::genesis_state;
 use crate::reader::Chain;
 use crate::source::TransactionSource;
 use crate::trie::{TrieError, state_diff};
-use crate::{BlockRef, ChainEvent, EvmReader, ForkError, Forks, GenesisError, Heads, genesis_header};
+use crate::{BlockRef, ChainEvent, EvmReader, ForkError, Forks, FullBlock, GenesisError, Heads, genesis_header};
 use alloy_consensus::{Block, BlockBody, Header};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_genesis::Genesis;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, Sealed};
 use alys_engine::{EngineError, EngineInfo};
 use alys_primitives::Burns;
 use rocksdb::WriteBatch;
@@ -25,12 +25,16 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
 use work::PayloadJob;
+pub use work::SampleBlock;
 
 /// Payloads being built that are remembered.
 const MAX_JOBS: usize = 16;
 
 /// Invalid blocks that are remembered, so that their descendants are refused without execution.
 const MAX_INVALID: usize = 512;
+
+/// The newest invalid blocks that are kept whole, to be looked at.
+const MAX_BAD_BLOCKS: usize = 10;
 
 /// Diffs of recent blocks kept in memory, so that a block that was just executed becomes canonical without reading.
 const MAX_RECENT_DIFFS: usize = 8;
@@ -123,6 +127,7 @@ pub struct Executor {
     side: Option<SideState>,
     jobs: VecDeque<PayloadJob>,
     invalid: VecDeque<InvalidBlock>,
+    bad_blocks: watch::Sender<Vec<Arc<Sealed<FullBlock>>>>,
 }
 
 /// A block that was found invalid, or that descends from one.
@@ -171,12 +176,14 @@ impl Executor {
             side: None,
             jobs: VecDeque::new(),
             invalid: VecDeque::new(),
+            bad_blocks: watch::Sender::new(Vec::new()),
         })
     }
 
     /// A handle for readers.
     pub fn reader(&self) -> EvmReader {
-        EvmReader::new(self.db.clone(), self.chain.clone(), self.heads.subscribe(), self.events.clone())
+        let (heads, bad_blocks) = (self.heads.subscribe(), self.bad_blocks.subscribe());
+        EvmReader::new(self.db.clone(), self.chain.clone(), heads, self.events.clone(), bad_blocks)
     }
 
     /// Sets where built blocks get their transactions from.

@@ -168,6 +168,8 @@ pub(super) async fn start(builder: NodeBuilder, signals: &mut StopSignals) -> Re
         biased;
         () = signals.asked() => Ok(None),
         started = builder.start() => started.map(Some).map_err(|error| match error.trouble() {
+            _ if matches!(error, StartError::ExecutionClient(_)) => Failure::usage(error)
+                .help("`[execution]` names the client's Engine API and the secret; its genesis must be this chain's"),
             Some(trouble) => {
                 let of_databases = matches!(error, StartError::Store(_) | StartError::Evm(_));
                 let failure = Failure::trouble(trouble, error);

@@ -15,9 +15,10 @@ pub use status::follow as follow_network;
 
 use crate::actors::chain::ChainMessage;
 use crate::clock::wall_now;
+use crate::execution::Transactions;
 use alys_actor::{Actor, Addr, AskError, Context, Reply};
 use alys_chain::{AuxPowError, ChainView, Message as ChainGossip, PeerTag};
-use alys_evm::pool::{InvalidTransaction, PoolError, PoolHandle, PooledTransaction};
+use alys_evm::pool::{InvalidTransaction, PoolError, PooledTransaction};
 use alys_p2p::{
     Event, GossipId, GossipMessage, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, NetworkView, PeerId,
     Request, RequestError, RequestId, Response, StartError, Verdict,
@@ -48,7 +49,7 @@ pub struct NetworkPorts {
     /// Checks and takes what peers tell.
     pub chain: Addr<ChainMessage>,
     /// Takes transactions.
-    pub pool: PoolHandle,
+    pub transactions: Transactions,
     /// Answers peers' questions.
     pub store: Reader,
     /// The published view.
@@ -101,10 +102,10 @@ impl NetworkActor {
             GossipMessage::Notarization(certificate) => ChainGossip::Notarization(certificate),
             GossipMessage::AuxPow(record) => return self.heard_auxpow(id, &record, ctx),
             GossipMessage::Transaction(raw) => {
-                let pool = self.ports.pool.clone();
+                let pool = self.ports.transactions.clone();
                 self.judged += 1;
                 ctx.spawn("submit-transaction", async move {
-                    NetworkMessage::Judged { id, verdict: of_submission(pool.submit(raw.into()).await) }
+                    NetworkMessage::Judged { id, verdict: of_submission(pool.submit(raw).await) }
                 });
                 return;
             }
@@ -197,7 +198,7 @@ impl Actor for NetworkActor {
         });
         ctx.attach(incoming(events));
         ctx.attach(outgoing(self.ports.gossip.subscribe()));
-        ctx.attach(transactions(self.ports.pool.subscribe()?));
+        ctx.attach(transactions(self.ports.transactions.subscribe()?));
         ctx.attach(views(network.view()));
         ctx.every(STATUS_PERIOD, || NetworkMessage::Status);
         self.network = Some(network);

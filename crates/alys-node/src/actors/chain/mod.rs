@@ -54,6 +54,8 @@ pub struct ChainPorts {
     pub storage: Addr<StorageMessage>,
     /// The engine.
     pub execution: Addr<ExecutionMessage>,
+    /// Whether the engine is one that may be away, and that asks storage itself for the blocks it lacks.
+    pub engine_is_external: bool,
     /// The key; none for an observer.
     pub signer: Option<Addr<SignerMessage>>,
     /// Where readers find the newest view.
@@ -175,7 +177,17 @@ impl ChainActor {
     /// Compares the engine with the chain and gives it again what it has lost.
     async fn bring_engine_up(&self, chain: &Chain) -> Result<(), ChainActorError> {
         let port = |source| ChainActorError::Port { port: "execution", source };
-        let info = self.ports.execution.ask(|reply| ExecutionMessage::Info { reply }).await.map_err(port)??;
+        let info = self.ports.execution.ask(|reply| ExecutionMessage::Info { reply }).await.map_err(port)?;
+        let info = match info {
+            Err(error @ (EngineError::Unavailable { .. } | EngineError::Broken { .. }))
+                if self.ports.engine_is_external =>
+            {
+                tracing::warn!(%error, "the chain begins without its engine");
+                let update = ExecutionMessage::Forkchoice(chain.forkchoice());
+                return self.ports.execution.tell(update).await.map_err(|_| port(AskError::Stopped));
+            }
+            info => info?,
+        };
         let evm = &self.spec.evm;
         if info.chain_id != evm.chain_id || info.genesis_hash != evm.genesis_hash {
             return Err(ChainActorError::WrongEngine {
@@ -184,7 +196,7 @@ impl ChainActor {
             });
         }
         let update = chain.forkchoice();
-        if info.head != update.head {
+        if info.head != update.head && !self.ports.engine_is_external {
             tracing::info!(
                 engine = info.head_number,
                 chain = chain.view().head.height.0,
