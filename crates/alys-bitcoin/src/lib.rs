@@ -4,6 +4,7 @@
 //! - [`Regtest`]: an embedded regtest chain as a plain value. Blocks with real (easy) work, all rules of blocks and
 //!   transactions, coins, a pool, reorganisations. Time is passed in, nothing waits, the same calls give the same state.
 //! - [`core_rpc`]: Bitcoin Core behind the same port, over its JSON-RPC.
+//! - [`core_server`]: an embedded chain with Bitcoin Core's JSON-RPC, so that several nodes share it.
 //! - [`embedded()`]: that value behind the port, owned by one task with a bounded inbox; [`BlockLog`] keeps its blocks in
 //!   a file.
 //! - [`BlockTemplate`] and [`grind`]: what a merged miner needs to put a commitment into a coinbase and find a nonce.
@@ -29,6 +30,7 @@ pub use template::{BlockTemplate, GrindError, TemplateError, TemplateTransaction
 pub mod block_log;
 pub mod compact;
 pub mod core_rpc;
+pub mod core_server;
 pub mod embedded;
 pub mod header_chain;
 pub mod merkle;

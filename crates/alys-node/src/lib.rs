@@ -15,6 +15,7 @@
 //! what peers say and [`sync`] catches up with them.
 
 pub mod actors;
+pub mod bitcoin;
 pub mod bounded;
 pub mod bridge;
 pub mod chain_files;
@@ -32,4 +33,5 @@ mod node;
 pub mod rpc_client;
 pub mod sync;
 
+pub use bitcoin::NodeBitcoin;
 pub use node::{DevBitcoin, Ended, Node, NodeBuilder, StartError, Validator};

@@ -15,6 +15,8 @@ pub enum PaymentState {
     AwaitsFinality,
     /// Signatures are missing.
     Signing,
+    /// Enough members have signed; it was not sent from here yet.
+    Complete,
     /// It was sent and is not in a block.
     Broadcast,
     /// It is in a Bitcoin block.

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod auxpow;
+mod bitcoin;
+mod bitcoin_regtest;
 mod config;
 mod dev;
 mod engine;
@@ -44,6 +46,8 @@ enum Command {
     Run(run::RunArguments),
     /// A merged miner for development chains, on a regtest Bitcoin of its own.
     Mine(mine::MineArguments),
+    /// A regtest Bitcoin that the members of a development federation share, with Bitcoin Core's JSON-RPC.
+    BitcoinRegtest(bitcoin_regtest::RegtestArguments),
     /// The embedded EVM alone: an execution client with Engine API and eth_*.
     Engine(engine::EngineArguments),
     /// Runs Ethereum's own state, blockchain and engine fixtures.
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Mine(arguments) => mine::mine(arguments),
+        Command::BitcoinRegtest(arguments) => bitcoin_regtest::bitcoin_regtest(arguments),
         Command::Engine(arguments) => engine::engine(arguments),
         Command::EvmTest(arguments) => evm_test::evm_test(&arguments),
         Command::Status(arguments) => status::status(&arguments),

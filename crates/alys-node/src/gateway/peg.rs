@@ -221,7 +221,7 @@ impl PegRpc {
                 (None, 0, _) => "finalized",
                 (None, _, Some(PaymentState::Broadcast)) => "broadcast",
                 (None, _, Some(PaymentState::Confirmed { .. })) => "confirmed",
-                (None, _, Some(PaymentState::Signing)) => "signing",
+                (None, _, Some(PaymentState::Signing | PaymentState::Complete)) => "signing",
                 (None, _, Some(PaymentState::AwaitsFinality) | None) => "batched",
             };
             return Ok(json!({
