@@ -270,6 +270,7 @@ impl NodeBuilder {
                 events: events.clone(),
                 gossip: gossip.clone(),
                 may_sign: network_config.as_ref().map(|_| may_sign_view),
+                bitcoin: bitcoin.clone(),
             };
             let spec = spec.clone();
             root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
