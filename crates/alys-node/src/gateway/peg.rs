@@ -96,6 +96,7 @@ impl PegRpc {
             "address": address.to_string(),
             "network": rules.network().to_core_arg(),
             "scriptPubKey": hex::encode(rules.custody().script_pubkey().as_bytes()),
+            "descriptor": rules.custody().descriptor(),
             "minSats": spec.min_pegin.0,
             "confirmations": spec.confirmations,
             "recipient": recipient,
