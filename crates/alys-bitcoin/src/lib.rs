@@ -9,6 +9,7 @@
 //!   a file.
 //! - [`BlockTemplate`] and [`grind`]: what a merged miner needs to put a commitment into a coinbase and find a nonce.
 //! - [`signing`]: members' signatures of the federation's payments, exchanged as PSBTs.
+//! - [`signer`]: a member's custody key behind its own policy, in this process or behind a Unix socket.
 //! - [`HeaderChain`]: headers first, ordered by work, for every network, bounded.
 //!
 //! Invariants: everything kept is bounded by a named limit; nothing from outside is kept before it was checked; no
@@ -24,6 +25,7 @@ pub use embedded::{EmbeddedError, RegtestHandle, embedded};
 pub use header_chain::{Checkpoint, EpochStart, HeaderChain, HeaderError, Inserted, Limits as HeaderLimits, TipChange};
 pub use port::{BestBlock, BitcoinPort, BlockPlace, FoundTransaction, Invalid, PlacedHeader, PortError, Unavailable};
 pub use regtest::{BlockError, Coin, Limits as RegtestLimits, PoolError, Regtest, Submitted, TransactionError};
+pub use signer::{PaymentJob, Signer, SignerError};
 pub use signing::{CustodyKey, SigningError, SigningSession};
 pub use template::{BlockTemplate, GrindError, TemplateError, TemplateTransaction, grind, grind_to};
 
@@ -37,5 +39,6 @@ pub mod merkle;
 pub mod port;
 pub mod regtest;
 pub mod script;
+pub mod signer;
 pub mod signing;
 pub mod template;
