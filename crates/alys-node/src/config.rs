@@ -45,6 +45,11 @@ pub const KEYS: &[Key] = &[
     Key { name: "node.log_format", kind: Kind::Text, help: "Log lines as text or json" },
     Key { name: "validator.keystore", kind: Kind::Text, help: "EIP-2335 keystore of this member; none: an observer" },
     Key { name: "validator.password_file", kind: Kind::Text, help: "File whose first line is the keystore's password" },
+    Key {
+        name: "validator.custody_socket",
+        kind: Kind::Text,
+        help: "Socket of the custody signer; none: signs by itself",
+    },
     Key { name: "rpc.listen", kind: Kind::Text, help: "Address and port of JSON-RPC" },
     Key { name: "rpc.hosts", kind: Kind::List, help: "Accepted Host headers, each host or host:port or host:*" },
     Key { name: "rpc.origins", kind: Kind::List, help: "Accepted Origin headers; a trailing * matches any ending" },
@@ -187,6 +192,8 @@ pub struct ValidatorSection {
     pub keystore: Option<PathBuf>,
     /// Holds the keystore's password.
     pub password_file: Option<PathBuf>,
+    /// Where `alys-node custody-signer` listens, which signs the peg's payments instead of this process.
+    pub custody_socket: Option<PathBuf>,
 }
 
 /// `[rpc]`
@@ -460,6 +467,7 @@ fn beside(folder: &Path, name: &str, value: Value) -> Value {
             | "node.genesis"
             | "validator.keystore"
             | "validator.password_file"
+            | "validator.custody_socket"
             | "bitcoin.cookie_file"
             | "bitcoin.password_file"
             | "network.key_file"
@@ -519,6 +527,7 @@ mod tests {
         let mut config = Config::default();
         config.validator.keystore = Some("k".into());
         config.validator.password_file = Some("p".into());
+        config.validator.custody_socket = Some("s".into());
         config.mining.payout = Some(Default::default());
         config.network.key_file = Some("n".into());
         config.bitcoin = BitcoinSection {

@@ -10,13 +10,14 @@ use crate::actors::signer::SignerActor;
 use crate::actors::storage::StorageActor;
 use crate::actors::{Fatal, HandOver};
 use crate::bitcoin::NodeBitcoin;
-use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, custody_key};
+use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, CustodyChoice, custody_key};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
 use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
 use crate::sync::{SyncActor, SyncPorts, SyncView};
 use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
+use alys_bitcoin::signer::SocketSigner;
 use alys_bitcoin::{BlockLog, CoreRpc, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
@@ -47,6 +48,9 @@ const BRIDGE_PERIOD: Duration = Duration::from_millis(500);
 
 /// The same where each look is several calls to another process.
 const CORE_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest that a signer in a process of its own may take.
+const SIGNER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Requests that wait for the embedded Bitcoin.
 const BITCOIN_INBOX: usize = 64;
@@ -212,7 +216,11 @@ impl NodeBuilder {
         let peg_rules = genesis.peg_rules().cloned().map(Arc::new);
         let genesis_view = genesis.view();
         let (bridge_sender, bridge) = watch::channel(BridgeView::default());
-        let custody = validator.as_ref().and_then(|validator| custody_key(&validator.key));
+        let custody = match (config.validator.custody_socket.clone(), &validator) {
+            (Some(socket), Some(_)) => CustodyChoice::Elsewhere(SocketSigner::new(socket, SIGNER_DEADLINE)),
+            (None, Some(validator)) => custody_key(&validator.key).map_or(CustodyChoice::Absent, CustodyChoice::Here),
+            (_, None) => CustodyChoice::Absent,
+        };
         let (view_sender, view) = watch::channel(genesis_view);
         let (events, _) = broadcast::channel(EVENTS);
         let (gossip, _) = broadcast::channel(EVENTS);
@@ -285,7 +293,7 @@ impl NodeBuilder {
                 signatures: peg_signatures.clone(),
             };
             root.add(Child::new("bridge", move || {
-                BridgeActor::new(rules.clone(), ports.clone(), custody.clone(), bridge_period)
+                BridgeActor::new(rules.clone(), ports.clone(), &custody, bridge_period)
             }))
         });
         let mining = {

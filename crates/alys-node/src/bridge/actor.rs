@@ -2,14 +2,15 @@
 //!
 //! Signing takes only the chain: a member whose Bitcoin is away signs all the same, and the others send.
 
-use super::payments::{PaymentState, PaymentStatus, Payments, newest_final, signed};
+use super::member_signer::{CustodyChoice, MemberSigner};
+use super::payments::{PaymentFailure, PaymentState, PaymentStatus, Payments, Signing, newest_final, signed};
 use super::scanner::{Scanner, pegin_record};
 use super::view::BridgeView;
 use crate::actors::chain::ChainMessage;
 use alys_actor::{Actor, Addr, Context, Health, Message, Overflow, Reply};
-use alys_bitcoin::{BitcoinPort, CustodyKey, FoundTransaction, PortError, SigningError, SigningSession, Unavailable};
+use alys_bitcoin::{BitcoinPort, FoundTransaction, PaymentJob, PortError, SigningError, SigningSession, Unavailable};
 use alys_chain::ChainView;
-use alys_chain::peg::{Batch, Peg, PegOffer, PegRules};
+use alys_chain::peg::{Batch, PaymentError, Peg, PegOffer, PegRules};
 use alys_primitives::{B256, BitcoinHeaderBytes, Height, MAX_BITCOIN_HEADERS, Settlement};
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
@@ -28,6 +29,9 @@ const MAX_OFFERED: usize = 64;
 
 /// Rounds after which a payment that is in no block is sent again.
 const ROUNDS_PER_BROADCAST: u64 = 30;
+
+/// Rounds until a signer that did not sign is asked again.
+const ROUNDS_PER_SIGNER: u64 = 4;
 
 /// Bitcoin blocks within which a payment should confirm.
 const FEE_TARGET: u16 = 6;
@@ -86,7 +90,7 @@ pub struct BridgePorts<B> {
 pub struct BridgeActor<B> {
     rules: Arc<PegRules>,
     ports: BridgePorts<B>,
-    key: Option<CustodyKey>,
+    signer: MemberSigner,
     period: Duration,
     scanner: Option<Scanner>,
     payments: Payments,
@@ -108,12 +112,13 @@ struct Told {
 }
 
 impl<B: BitcoinPort> BridgeActor<B> {
-    /// A bridge that looks every `period`, and signs with `key` if the node is a member.
-    pub fn new(rules: Arc<PegRules>, ports: BridgePorts<B>, key: Option<CustodyKey>, period: Duration) -> Self {
+    /// A bridge that looks every `period`, and has payments signed as `custody` says.
+    pub fn new(rules: Arc<PegRules>, ports: BridgePorts<B>, custody: &CustodyChoice, period: Duration) -> Self {
+        let signer = MemberSigner::new(custody, &rules);
         Self {
             rules,
             ports,
-            key,
+            signer,
             period,
             scanner: None,
             payments: Payments::default(),
@@ -129,7 +134,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
             let view = self.ports.chain_view.borrow();
             (view.peg.clone(), view.finalized.height)
         };
-        let signed = self.sign(&peg, finalized);
+        let signed = self.sign(&peg, finalized).await;
         let looked = self.look(&peg, &signed).await;
         let mut statuses = signed.statuses;
         if let Ok(confirmed) = &looked {
@@ -147,8 +152,9 @@ impl<B: BitcoinPort> BridgeActor<B> {
         looked.map(drop)
     }
 
-    /// Signs the newest final payment of each batch, tells the others, and gives what can be sent. Asks nobody.
-    fn sign(&mut self, peg: &Peg, finalized: Height) -> Signed {
+    /// Has the newest final payment of each batch signed, tells the others, and gives what can be sent. Bitcoin is not
+    /// asked.
+    async fn sign(&mut self, peg: &Peg, finalized: Height) -> Signed {
         self.payments.keep(peg.ledger());
         self.sent.retain(|txid, _| self.payments.knows(&B256::from(txid.to_byte_array())));
         self.told.retain(|txid, _| self.payments.knows(txid));
@@ -170,9 +176,21 @@ impl<B: BitcoinPort> BridgeActor<B> {
                 signers: 0,
                 threshold,
             };
-            let session = self.payments.session(&self.rules, peg.ledger(), batch, (number, attempt), self.key.as_ref());
-            match session {
-                Ok(session) => {
+            match self.payments.signing(&self.rules, peg.ledger(), batch, (number, attempt)) {
+                Ok(signing) => {
+                    if self.signer.is_there() && !signing.is_signed_here && signing.ask_from <= self.rounds {
+                        let job = PaymentJob::of(peg.ledger(), batch, number, attempt);
+                        match sign_here(&mut self.signer, signing, job).await {
+                            Ok(()) => signing.is_signed_here = true,
+                            Err(failure) => {
+                                metrics::counter!("alys_peg_signer_failures_total").increment(1);
+                                let source = std::error::Error::source(&failure).map(ToString::to_string);
+                                tracing::warn!(batch = batch.number, %failure, source, "not signed here");
+                                signing.ask_from = self.rounds.saturating_add(ROUNDS_PER_SIGNER);
+                            }
+                        }
+                    }
+                    let session = &signing.session;
                     status.signers = session.signers().count();
                     tell(&self.ports.signatures, &mut self.told, self.rounds, session);
                     match signed(session) {
@@ -333,6 +351,20 @@ impl<B: BitcoinPort> BridgeActor<B> {
             }
         }
     }
+}
+
+/// Asks the member's signer, and adds its signatures to the others'.
+async fn sign_here(
+    signer: &mut MemberSigner,
+    signing: &mut Signing,
+    job: Option<PaymentJob>,
+) -> Result<(), PaymentFailure> {
+    // The batch is one of the ledger that it was taken from.
+    let job = job.ok_or(PaymentError::Empty)?;
+    if let Some(psbt) = signer.sign(&job).await? {
+        signing.session.add(&psbt)?;
+    }
+    Ok(())
 }
 
 /// What a round signed.
