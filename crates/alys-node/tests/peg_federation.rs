@@ -75,10 +75,12 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
         world.until("the credit", member, asked, |balance| *balance == json!(expected)).await?;
     }
 
-    // Used, and burned while one member is away: four of five go on, three of them sign.
+    // Used, and burned while one member and two signers are away: four of five go on, three sign.
     let call = Call { to: sender.address(), value: wei(FIRST + SECOND), input: Default::default() };
     world.send(0, &newcomer, call).await?;
     world.kill_member(4);
+    world.kill_signer(4);
+    world.kill_signer(3);
     let payee = wallet.address().to_string();
     let burn = world.send(1, &sender, withdrawal(&payee, Sats(FIRST))).await?;
     let payment = sent(&world, 2, &burn).await?;

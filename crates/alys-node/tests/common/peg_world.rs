@@ -73,6 +73,8 @@ impl Drop for Process {
 
 struct Member {
     arguments: Vec<String>,
+    signer: Vec<String>,
+    signer_process: Option<Process>,
     url: String,
     log: PathBuf,
     process: Option<Process>,
@@ -90,7 +92,7 @@ pub struct World {
 }
 
 impl World {
-    /// Starts a Bitcoin, `members` members and a merged miner, with all files below `folder`.
+    /// Starts a Bitcoin, `members` members with a custody signer each, and a merged miner, with all files below `folder`.
     pub async fn start(binary: &Path, folder: &Path, members: usize, backend: &Backend) -> Result<Self> {
         let ports = free_ports(members * 3 + 1)?;
         let mut ports = ports.into_iter();
@@ -128,14 +130,27 @@ impl World {
                 format!("--network-peers={}", peers.join(",")),
             ];
             arguments.extend(flags.iter().cloned());
+            let own = |name: &str| chain.join(format!("member-{index}/{name}")).display().to_string();
+            arguments.push(format!("--validator-custody-socket={}", own("signer.socket")));
+            let signer = vec![
+                "custody-signer".to_owned(),
+                format!("--chain-spec={}", chain.join("chain.json").display()),
+                format!("--genesis={}", chain.join("genesis.json").display()),
+                format!("--keystore={}", own("keystore.json")),
+                format!("--password-file={}", own("password")),
+                format!("--socket={}", own("signer.socket")),
+                format!("--record={}", own("signed-payments")),
+            ];
             let log = folder.join(format!("member-{index}.log"));
-            Member { arguments, url: format!("http://127.0.0.1:{rpc}"), log, process: None }
+            let url = format!("http://127.0.0.1:{rpc}");
+            Member { arguments, signer, signer_process: None, url, log, process: None }
         });
         let members = list.collect();
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
         let mut world = Self { binary, folder, members, miner: None, _bitcoin: process, bitcoin };
         world.bitcoin_answers().await?;
         for index in 0..world.members.len() {
+            world.start_signer(index)?;
             world.start_member(index)?;
         }
         let urls: Vec<&str> = world.members.iter().map(|member| member.url.as_str()).collect();
@@ -166,6 +181,20 @@ impl World {
     /// Starts a member.
     pub fn start_member(&mut self, index: usize) -> Result<()> {
         self.start_member_with(index, &[])
+    }
+
+    /// Starts the process that signs payments for a member.
+    pub fn start_signer(&mut self, index: usize) -> Result<()> {
+        let member = &mut self.members[index];
+        let mut command = Command::new(&self.binary);
+        command.args(&member.signer);
+        member.signer_process = Some(spawn(&mut command, &member.log)?);
+        Ok(())
+    }
+
+    /// Sends SIGKILL to the process that signs payments for a member.
+    pub fn kill_signer(&mut self, index: usize) {
+        self.members[index].signer_process = None;
     }
 
     /// Sends SIGKILL to a member.
