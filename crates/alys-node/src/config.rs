@@ -47,6 +47,11 @@ pub const KEYS: &[Key] = &[
     Key { name: "validator.keystore", kind: Kind::Text, help: "EIP-2335 keystore of this member; none: an observer" },
     Key { name: "validator.password_file", kind: Kind::Text, help: "File whose first line is the keystore's password" },
     Key {
+        name: "validator.custody_socket",
+        kind: Kind::Text,
+        help: "Socket of the custody signer; none: signs by itself",
+    },
+    Key {
         name: "execution.endpoints",
         kind: Kind::List,
         help: "Engine APIs of external execution clients, in order of use; none: the embedded EVM",
@@ -78,6 +83,11 @@ pub const KEYS: &[Key] = &[
     Key { name: "rpc.max_subscriptions", kind: Kind::Number, help: "Most subscriptions of one connection" },
     Key { name: "rpc.mining", kind: Kind::Switch, help: "Serve the merged-mining calls" },
     Key { name: "metrics.listen", kind: Kind::Text, help: "Address and port of /metrics, /healthz and /readyz" },
+    Key { name: "bitcoin.url", kind: Kind::Text, help: "JSON-RPC of a Bitcoin Core, such as http://127.0.0.1:8332" },
+    Key { name: "bitcoin.cookie_file", kind: Kind::Text, help: "Bitcoin Core's cookie file" },
+    Key { name: "bitcoin.user", kind: Kind::Text, help: "User name for Bitcoin Core, where there is no cookie" },
+    Key { name: "bitcoin.password_file", kind: Kind::Text, help: "File whose first line is that user's password" },
+    Key { name: "bitcoin.embedded", kind: Kind::Switch, help: "Keep a regtest Bitcoin of the node's own instead" },
     Key { name: "mining.payout", kind: Kind::Text, help: "EVM address that getauxblock mines for" },
     Key { name: "network.listen", kind: Kind::List, help: "Multiaddresses to listen on for peers" },
     Key { name: "network.peers", kind: Kind::List, help: "Peers to stay connected with, each ending with /p2p/ID" },
@@ -169,6 +179,8 @@ pub struct Config {
     pub rpc: RpcSection,
     /// The operator's listener.
     pub metrics: MetricsSection,
+    /// The node's Bitcoin.
+    pub bitcoin: BitcoinSection,
     /// Merged mining.
     pub mining: MiningSection,
     /// Peers.
@@ -211,6 +223,8 @@ pub struct ValidatorSection {
     pub keystore: Option<PathBuf>,
     /// Holds the keystore's password.
     pub password_file: Option<PathBuf>,
+    /// Where `alys-node custody-signer` listens, which signs the peg's payments instead of this process.
+    pub custody_socket: Option<PathBuf>,
 }
 
 /// `[execution]`
@@ -276,6 +290,22 @@ pub struct MetricsSection {
     pub listen: SocketAddr,
 }
 
+/// `[bitcoin]`; a node with neither address nor regtest signs payments and leaves the rest to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BitcoinSection {
+    /// Where Bitcoin Core's JSON-RPC is.
+    pub url: Option<String>,
+    /// The cookie that it writes at each start.
+    pub cookie_file: Option<PathBuf>,
+    /// A user of `rpcauth`.
+    pub user: Option<String>,
+    /// Holds that user's password.
+    pub password_file: Option<PathBuf>,
+    /// Whether the node keeps a regtest of its own.
+    pub embedded: bool,
+}
+
 /// `[mining]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -329,6 +359,7 @@ impl Default for Config {
                 mining: false,
             },
             metrics: MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9100)) },
+            bitcoin: BitcoinSection::default(),
             mining: MiningSection::default(),
             network: NetworkSection { listen: Vec::new(), peers: Vec::new(), key_file: None, max_strangers: 64 },
             performance: PerformanceTargets::default(),
@@ -505,6 +536,9 @@ fn beside(folder: &Path, name: &str, value: Value) -> Value {
             | "node.genesis"
             | "validator.keystore"
             | "validator.password_file"
+            | "validator.custody_socket"
+            | "bitcoin.cookie_file"
+            | "bitcoin.password_file"
             | "network.key_file"
             | "execution.jwt_secret"
     );
@@ -563,9 +597,17 @@ mod tests {
         let mut config = Config::default();
         config.validator.keystore = Some("k".into());
         config.validator.password_file = Some("p".into());
+        config.validator.custody_socket = Some("s".into());
         config.mining.payout = Some(Default::default());
         config.network.key_file = Some("n".into());
         config.execution.jwt_secret = Some("j".into());
+        config.bitcoin = BitcoinSection {
+            url: Some("u".to_owned()),
+            cookie_file: Some("c".into()),
+            user: Some("n".to_owned()),
+            password_file: Some("p".into()),
+            embedded: true,
+        };
         let table = Table::try_from(&config).unwrap();
         let fields: Vec<String> = table
             .iter()

@@ -15,6 +15,7 @@
 //! what peers say and [`sync`] catches up with them.
 
 pub mod actors;
+pub mod bitcoin;
 pub mod bounded;
 pub mod bridge;
 #[cfg(feature = "canary")]
@@ -36,5 +37,6 @@ pub mod rpc_client;
 pub mod sync;
 mod trouble;
 
+pub use bitcoin::NodeBitcoin;
 pub use node::{DevBitcoin, Ended, Node, NodeBuilder, StartError, Validator};
 pub use trouble::Trouble;

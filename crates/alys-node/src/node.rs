@@ -8,7 +8,8 @@ use crate::actors::service::{ServiceActor, service};
 use crate::actors::signer::SignerActor;
 use crate::actors::storage::StorageActor;
 use crate::actors::{Fatal, HandOver};
-use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, custody_key};
+use crate::bitcoin::NodeBitcoin;
+use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, CustodyChoice, custody_key};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
 use crate::execution::{ClientSetupError, Evm, open_client, open_embedded};
@@ -17,7 +18,8 @@ use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_netwo
 use crate::sync::{SyncActor, SyncPorts, SyncView};
 use crate::trouble::Trouble;
 use alys_actor::{Addr, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
-use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
+use alys_bitcoin::signer::SocketSigner;
+use alys_bitcoin::{BlockLog, CoreRpc, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
 use alys_evm::rpc::NetStatus;
@@ -42,6 +44,12 @@ const OWN_BLOCK_SEARCH: u32 = 1024;
 
 /// How often the bridge looks at Bitcoin and at the chain.
 const BRIDGE_PERIOD: Duration = Duration::from_millis(500);
+
+/// The same where each look is several calls to another process.
+const CORE_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest that a signer in a process of its own may take.
+const SIGNER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Requests that wait for the embedded Bitcoin.
 const BITCOIN_INBOX: usize = 64;
@@ -116,6 +124,14 @@ pub struct Validator {
     pub record: PathBuf,
 }
 
+/// The Bitcoin that a node is built with.
+#[derive(Clone, Debug)]
+enum BitcoinChoice {
+    Absent,
+    Embedded(DevBitcoin),
+    Core(CoreRpc),
+}
+
 /// The embedded regtest Bitcoin of a development node.
 #[derive(Clone, Debug)]
 pub struct DevBitcoin {
@@ -128,7 +144,7 @@ pub struct NodeBuilder {
     config: Config,
     files: ChainFiles,
     validator: Option<Validator>,
-    dev: Option<DevBitcoin>,
+    bitcoin: BitcoinChoice,
     metrics: Option<PrometheusHandle>,
     chain_config: ChainConfig,
 }
@@ -136,7 +152,8 @@ pub struct NodeBuilder {
 impl NodeBuilder {
     /// A node of the chain in `files`, observing.
     pub fn new(config: Config, files: ChainFiles) -> Self {
-        Self { config, files, validator: None, dev: None, metrics: None, chain_config: ChainConfig::default() }
+        let (bitcoin, chain_config) = (BitcoinChoice::Absent, ChainConfig::default());
+        Self { config, files, validator: None, bitcoin, metrics: None, chain_config }
     }
 
     /// Makes it a federation member.
@@ -149,7 +166,14 @@ impl NodeBuilder {
     /// Adds a regtest Bitcoin of its own, and a merged miner if `dev` says so.
     #[must_use]
     pub fn dev_bitcoin(mut self, dev: DevBitcoin) -> Self {
-        self.dev = Some(dev);
+        self.bitcoin = BitcoinChoice::Embedded(dev);
+        self
+    }
+
+    /// Looks at Bitcoin through a Bitcoin Core, or what speaks like one.
+    #[must_use]
+    pub fn bitcoin_core(mut self, core: CoreRpc) -> Self {
+        self.bitcoin = BitcoinChoice::Core(core);
         self
     }
 
@@ -175,7 +199,7 @@ impl NodeBuilder {
     /// # Cancel safety
     /// A dropped future stops what was started.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { config, files, validator, dev, metrics, mut chain_config } = self;
+        let Self { config, files, validator, bitcoin, metrics, mut chain_config } = self;
         let config = Arc::new(config);
         let spec = Arc::new(files.spec.clone());
         let data = &config.node.data_dir;
@@ -194,7 +218,11 @@ impl NodeBuilder {
         let peg_rules = genesis.peg_rules().cloned().map(Arc::new);
         let genesis_view = genesis.view();
         let (bridge_sender, bridge) = watch::channel(BridgeView::default());
-        let custody = validator.as_ref().and_then(|validator| custody_key(&validator.key));
+        let custody = match (config.validator.custody_socket.clone(), &validator) {
+            (Some(socket), Some(_)) => CustodyChoice::Elsewhere(SocketSigner::new(socket, SIGNER_DEADLINE)),
+            (None, Some(validator)) => custody_key(&validator.key).map_or(CustodyChoice::Absent, CustodyChoice::Here),
+            (_, None) => CustodyChoice::Absent,
+        };
         let (view_sender, view) = watch::channel(genesis_view);
         let (events, _) = broadcast::channel(EVENTS);
         let (gossip, _) = broadcast::channel(EVENTS);
@@ -219,13 +247,14 @@ impl NodeBuilder {
             open_client(&mut root, &config.execution, &files, &store).await?
         };
         let engine_is_external = matches!(execution.evm, Evm::Client(_));
-        let bitcoin = match &dev {
-            Some(_) => {
+        let (bitcoin, miner_payout, bridge_period) = match bitcoin {
+            BitcoinChoice::Embedded(dev) => {
                 let (handle, child) = open_bitcoin(&data.join("bitcoin.blocks"))?;
                 root.add(child);
-                Some(handle)
+                (NodeBitcoin::Embedded(handle), dev.miner_payout, BRIDGE_PERIOD)
             }
-            None => None,
+            BitcoinChoice::Core(core) => (NodeBitcoin::Core(core), None, CORE_PERIOD),
+            BitcoinChoice::Absent => (NodeBitcoin::Absent, None, BRIDGE_PERIOD),
         };
         let signer = match validator {
             Some(validator) => {
@@ -246,25 +275,25 @@ impl NodeBuilder {
                 events: events.clone(),
                 gossip: gossip.clone(),
                 may_sign: network_config.as_ref().map(|_| may_sign_view),
+                bitcoin: bitcoin.clone(),
             };
             let spec = spec.clone();
             let chain_config = ChainActorConfig { core: chain_config, performance_targets: config.performance };
             root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
         };
-        let mut bridge_actor = None;
-        if let (Some(rules), Some(bitcoin)) = (&peg_rules, &bitcoin) {
-            let (rules, bitcoin) = (rules.clone(), bitcoin.clone());
+        let bridge_actor = peg_rules.as_ref().map(|rules| {
+            let rules = rules.clone();
             let ports = BridgePorts {
-                bitcoin,
+                bitcoin: bitcoin.clone(),
                 chain: chain.clone(),
                 chain_view: view.clone(),
                 view: Arc::new(bridge_sender),
                 signatures: peg_signatures.clone(),
             };
-            bridge_actor = Some(root.add(Child::new("bridge", move || {
-                BridgeActor::new(rules.clone(), ports.clone(), custody.clone(), BRIDGE_PERIOD)
-            })));
-        }
+            root.add(Child::new("bridge", move || {
+                BridgeActor::new(rules.clone(), ports.clone(), &custody, bridge_period)
+            }))
+        });
         let mining = {
             let (spec, chain, view) = (spec.clone(), chain.clone(), view.clone());
             root.add(Child::new("mining", move || MiningActor::new(spec.clone(), chain.clone(), view.clone())))
@@ -279,6 +308,8 @@ impl NodeBuilder {
                     store: store.clone(),
                     view: view.clone(),
                     gossip: gossip.clone(),
+                    bridge: bridge_actor.clone(),
+                    peg_signatures: peg_signatures.clone(),
                     peers: Arc::new(peers),
                 };
                 let network =
@@ -320,7 +351,7 @@ impl NodeBuilder {
                 store: store.clone(),
                 evm: execution.evm.clone(),
             },
-            dev_bitcoin: bitcoin.clone(),
+            dev_bitcoin: bitcoin.embedded().cloned(),
             mining: MiningRpc {
                 mining: mining.clone(),
                 view: view.clone(),
@@ -332,7 +363,8 @@ impl NodeBuilder {
             listening: listening.clone(),
         };
         root.add(Child::new("gateway", move || GatewayActor::new(ports.clone())));
-        if let (Some(bitcoin), Some(payout)) = (bitcoin.clone(), dev.and_then(|dev| dev.miner_payout)) {
+        let embedded = bitcoin.embedded().cloned();
+        if let (Some(bitcoin), Some(payout)) = (embedded.clone(), miner_payout) {
             let period = Duration::from_secs(spec.auxpow.spacing);
             let listening = listening.subscribe();
             root.add(Child::new("miner", move || MinerActor::new(bitcoin.clone(), payout, period, listening.clone())));
@@ -345,7 +377,7 @@ impl NodeBuilder {
             view,
             store,
             evm: execution.evm,
-            bitcoin,
+            bitcoin: embedded,
             bridge,
             bridge_actor,
             peg_signatures,
@@ -470,9 +502,9 @@ pub struct Node {
     pub bitcoin: Option<RegtestHandle>,
     /// What the bridge sees of Bitcoin.
     pub bridge: watch::Receiver<BridgeView>,
-    /// The bridge actor, which takes other members' signatures of payments; none without a peg or a Bitcoin.
+    /// The bridge actor, which takes other members' signatures of payments; none without a peg.
     pub bridge_actor: Option<Addr<BridgeMessage>>,
-    /// Subscribe here to our own signatures of payments, for the other members.
+    /// Subscribe here to the signatures of payments that this node knows, as PSBTs for the other members.
     pub peg_signatures: broadcast::Sender<Arc<[u8]>>,
     /// Subscribe here to what happens to the chain.
     pub events: broadcast::Sender<ChainEvent>,

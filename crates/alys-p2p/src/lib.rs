@@ -39,5 +39,6 @@ pub use service::{
 };
 pub use wire::{
     BlockRange, BlockRoots, Blocks, Certificates, FrameError, GossipError, GossipMessage, MAX_BLOCK_BYTES,
-    MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS, Refusal, Request, Response, Status, Topic,
+    MAX_PSBT_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS, PegSignatures, Refusal, Request, Response, Status,
+    Topic,
 };

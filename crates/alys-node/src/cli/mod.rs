@@ -1,7 +1,10 @@
 //! The command line.
 
 mod auxpow;
+mod bitcoin;
+mod bitcoin_regtest;
 mod config;
+mod custody_signer;
 mod dev;
 mod engine;
 mod evm_test;
@@ -47,6 +50,10 @@ enum Command {
     Mine(mine::MineArguments),
     /// Sends transfers of the development accounts and journals what is acknowledged.
     Load(load::LoadArguments),
+    /// A regtest Bitcoin that the members of a development federation share, with Bitcoin Core's JSON-RPC.
+    BitcoinRegtest(bitcoin_regtest::RegtestArguments),
+    /// Signs the peg's payments for one member, behind a Unix socket and by a policy of its own.
+    CustodySigner(custody_signer::SignerArguments),
     /// The embedded EVM alone: an execution client with Engine API and eth_*.
     Engine(engine::EngineArguments),
     /// Runs Ethereum's own state, blockchain and engine fixtures.
@@ -89,6 +96,8 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Mine(arguments) => mine::mine(arguments),
         Command::Load(arguments) => load::load(arguments),
+        Command::BitcoinRegtest(arguments) => bitcoin_regtest::bitcoin_regtest(arguments),
+        Command::CustodySigner(arguments) => custody_signer::custody_signer(arguments),
         Command::Engine(arguments) => engine::engine(arguments),
         Command::EvmTest(arguments) => evm_test::evm_test(&arguments),
         Command::Status(arguments) => status::status(&arguments),

@@ -1,5 +1,6 @@
 //! `alys-node run`, and what it shares with `dev`.
 
+use super::bitcoin::Choice;
 use super::config::ConfigArguments;
 use super::failure::{Failure, Outcome};
 use crate::chain_files::ChainFiles;
@@ -41,9 +42,10 @@ pub(super) fn run(arguments: RunArguments) -> Outcome {
     let reload = Reload { arguments: arguments.config, filter, config: config.clone() };
     let files = ChainFiles::read(&config.node.chain_spec, &config.node.genesis).map_err(Failure::usage)?;
     let validator = load_validator(&config)?;
+    let bitcoin = Choice::of(&config.bitcoin)?;
     let metrics = start_metrics()?;
     runtime()?.block_on(async move {
-        let mut builder = NodeBuilder::new(config, files).metrics(metrics);
+        let mut builder = bitcoin.add_to(NodeBuilder::new(config, files).metrics(metrics));
         if let Some(validator) = validator {
             builder = builder.validator(validator);
         }
@@ -154,7 +156,8 @@ impl StopSignals {
         })
     }
 
-    async fn asked(&mut self) {
+    /// Waits until one of them comes.
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

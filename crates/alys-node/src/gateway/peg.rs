@@ -98,6 +98,7 @@ impl PegRpc {
             "address": address.to_string(),
             "network": rules.network().to_core_arg(),
             "scriptPubKey": hex::encode(rules.custody().script_pubkey().as_bytes()),
+            "descriptor": rules.custody().descriptor(),
             "minSats": spec.min_pegin.0,
             "confirmations": spec.confirmations,
             "recipient": recipient,
@@ -218,7 +219,7 @@ impl PegRpc {
                 (None, 0, _) => "finalized",
                 (None, _, Some(PaymentState::Broadcast)) => "broadcast",
                 (None, _, Some(PaymentState::Confirmed { .. })) => "confirmed",
-                (None, _, Some(PaymentState::Signing)) => "signing",
+                (None, _, Some(PaymentState::Signing | PaymentState::Complete)) => "signing",
                 (None, _, Some(PaymentState::AwaitsFinality) | None) => "batched",
             };
             return Ok(json!({

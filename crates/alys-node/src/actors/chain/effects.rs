@@ -1,5 +1,6 @@
 //! Carrying out what the core asks for.
 
+use super::reliance::judge;
 use super::timings::record;
 use super::{ChainActor, ChainMessage, ENGINE_DEADLINE};
 use crate::actors::execution::ExecutionMessage;
@@ -92,6 +93,7 @@ impl ChainActor {
     }
 
     async fn execute(&mut self, id: ExecutionId, block: Arc<SignedBlock>, ctx: &mut Context<ChainMessage>) {
+        self.reliance.note(block.root(), &block.body);
         let ask = self.ports.execution.ask_within(ENGINE_DEADLINE, |reply| ExecutionMessage::Execute { block, reply });
         answer_later("execute", ask, ctx, move |answer| ChainMessage::Executed {
             id,
@@ -101,6 +103,16 @@ impl ChainActor {
     }
 
     async fn sign(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
+        match self.reliance.take(&request) {
+            Some(blocks) if self.ports.signer.is_some() => {
+                let within = Duration::from_secs(self.spec.slot_duration);
+                ctx.spawn("ask-bitcoin", judge(self.ports.bitcoin.clone(), blocks, within, (id, request)));
+            }
+            Some(_) | None => self.ask_signer(id, request, ctx).await,
+        }
+    }
+
+    pub(super) async fn ask_signer(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
         let level = self.ports.may_sign.as_ref().is_none_or(|may_sign| *may_sign.borrow());
         if let SignRequest::Proposal { slot, .. } = &request {
             self.timings.proposal_asked(id);

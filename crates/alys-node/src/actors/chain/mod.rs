@@ -5,6 +5,7 @@ mod effects;
 mod gossip;
 mod message;
 mod range;
+mod reliance;
 mod requests;
 mod signing;
 mod targets;
@@ -19,16 +20,18 @@ pub use targets::{PerformanceTargets, TargetError};
 use super::execution::ExecutionMessage;
 use super::signer::SignerMessage;
 use super::storage::StorageMessage;
+use crate::bitcoin::NodeBitcoin;
 use crate::clock::wall_now;
 use alys_actor::{Actor, Addr, AskError, Context, Reply, TimerId};
 use alys_chain::{
     AuxPowError, BatchId, Chain, ChainBatch, ChainConfig, ChainEvent, ChainView, ImportOutcome, Input, InputError,
-    Message as Gossip, RestoreError, Verified, Verifier, VerifyError,
+    Message as Gossip, RestoreError, SignRefusal, Verified, Verifier, VerifyError,
 };
 use alys_engine::EngineError;
 use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
 use alys_store::StoreError;
 use gossip::HeardFrom;
+use reliance::Reliance;
 use requests::{Requests, finality};
 use signing::SigningGate;
 use std::collections::BTreeMap;
@@ -66,6 +69,8 @@ pub struct ChainPorts {
     pub gossip: broadcast::Sender<Gossip>,
     /// Whether the node is level with its peers, in blocks and in time: else nothing is signed. None without a network.
     pub may_sign: Option<watch::Receiver<bool>>,
+    /// Knows what proposals rely on in Bitcoin, or not: then they are not approved.
+    pub bitcoin: NodeBitcoin,
 }
 
 /// Why the chain actor ends; its supervisor starts a new one from storage.
@@ -126,6 +131,7 @@ pub struct ChainActor {
     /// Set by `started`.
     chain: Option<Chain>,
     gate: SigningGate,
+    reliance: Reliance,
     imports: BTreeMap<Root, Vec<Reply<Result<ImportOutcome, VerifyError>>>>,
     proofs: BTreeMap<Root, Vec<Reply<Result<(), AuxPowError>>>>,
     /// Who waits for a run of blocks, by the root of its last block.
@@ -152,6 +158,7 @@ impl ChainActor {
             ports,
             chain: None,
             gate,
+            reliance: Reliance::default(),
             imports: BTreeMap::new(),
             proofs: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -394,6 +401,13 @@ impl Actor for ChainActor {
             }
             ChainMessage::Executed { id, outcome } => {
                 self.feed_answer(Input::Executed { id, outcome }, ctx).await?;
+            }
+            ChainMessage::Judged { id, request, known: true } => self.ask_signer(id, request, ctx).await,
+            ChainMessage::Judged { id, known: false, .. } => {
+                metrics::counter!("alys_peg_withheld_approvals_total").increment(1);
+                tracing::info!("approval withheld: bitcoin does not show here what the proposal relies on");
+                let result = Err(SignRefusal::Suspended);
+                self.feed_answer(Input::Signed { id, result }, ctx).await?;
             }
             ChainMessage::Signed { id, result } => {
                 self.timings.signed(id, result.is_ok());
