@@ -50,6 +50,10 @@ usage: cargo xtask <command>
                             `sim replay`, `sim minimise`, `sim planted`
   bench [group [rows]]      run the benchmarks; `bench actors tell` measures the rows with that in their names
   demo peg                  play the peg's whole story on a development chain; fails if an amount is off
+  demo peg --members 5 [--deposits 20] [--burns 20] [--seed N] [--embedded]
+                            the same with a federation of processes over one Bitcoin, members being killed meanwhile; on
+                            Bitcoin Core where there is one
+  bitcoind [--jobs N]       build a Bitcoin Core without wallet into the cache folder, where tests and demos find it
   docs [--open]             build the API documentation
   dist                      build the release archive under target/dist
   setup                     only the set-up
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::bench(&rest),
         Some("sim") => sim::sim(&rest),
         Some("demo") => demo::demo(&rest),
+        Some("bitcoind") => setup::bitcoind(&rest),
         Some("docs") => docs::docs(&rest),
         Some("dist") => none(&rest).and_then(|()| dist::dist()),
         Some("setup") => none(&rest).and_then(|()| setup::prepare().map(drop)),

@@ -128,7 +128,8 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
         program: None,
         proxied: false,
         mining: Some(5),
-        clocks: false,
+        preloaded: false,
+        environment: Vec::new(),
         small_disks: false,
     };
     let (mut kill_every, mut seconds, mut keep) = (None, None, false);

@@ -12,4 +12,5 @@ mod client;
 mod transport;
 
 pub use client::CoreRpc;
+pub(crate) use transport::cut;
 pub use transport::{Auth, CoreConfig, CoreConfigError};

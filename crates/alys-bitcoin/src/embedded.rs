@@ -46,6 +46,7 @@ enum Request {
     CoinsPaying(ScriptBuf, usize, Answer<Vec<(OutPoint, Coin)>>),
     Coin(OutPoint, Answer<Option<Coin>>),
     CoinTotals(Answer<(usize, Amount)>),
+    Waiting(Txid, Answer<Option<Transaction>>),
 }
 
 /// The way to an embedded chain. Clones lead to the same one; when all are dropped, its task ends.
@@ -116,6 +117,14 @@ impl RegtestHandle {
         self.ask(Request::CoinTotals).await
     }
 
+    /// A transaction that waits for a block.
+    ///
+    /// # Errors
+    /// [`PortError`] when the task has ended.
+    pub async fn waiting(&self, txid: Txid) -> Result<Option<Transaction>, PortError> {
+        self.ask(|answer| Request::Waiting(txid, answer)).await
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, PortError> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.map_err(|_| Unavailable::Stopped)?;
@@ -148,6 +157,11 @@ impl BitcoinPort for RegtestHandle {
 
     async fn find_transaction(&self, txid: Txid) -> Result<Option<FoundTransaction>, PortError> {
         self.ask(|answer| Request::Find(txid, answer)).await
+    }
+
+    /// Nobody bids for room in these blocks.
+    async fn estimate_fee_rate(&self, _: u16) -> Result<Option<u64>, PortError> {
+        Ok(None)
     }
 
     async fn block_template(&self) -> Result<BlockTemplate, PortError> {
@@ -203,6 +217,7 @@ impl<C: Fn() -> u32 + Send> Owner<C> {
                 drop(answer.send(Ok(coins.map(|(point, coin)| (point, coin.clone())).collect())));
             }
             Request::Coin(point, answer) => drop(answer.send(Ok(self.regtest.coin(&point).cloned()))),
+            Request::Waiting(txid, answer) => drop(answer.send(Ok(self.regtest.waiting(&txid).cloned()))),
             Request::CoinTotals(answer) => drop(answer.send(Ok(self.regtest.coin_totals()))),
         }
         Ok(())

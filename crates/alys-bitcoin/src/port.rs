@@ -94,6 +94,9 @@ pub enum BlockPlace {
 /// Why there is no answer now. It says nothing about what was asked: ask again later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
+    /// The operator chose none.
+    #[error("no bitcoin node is configured")]
+    NotConfigured,
     /// The task behind the port has ended.
     #[error("the bitcoin backend has stopped")]
     Stopped,
@@ -266,6 +269,9 @@ pub trait BitcoinPort: Send + Sync + 'static {
     /// A confirmed transaction of the best chain with its proofs; `None` when there is none, or its block is no longer
     /// kept.
     fn find_transaction(&self, txid: Txid) -> impl Future<Output = Result<Option<FoundTransaction>, PortError>> + Send;
+
+    /// The fee rate, in satoshis per 1000 virtual bytes, that should confirm within `blocks`; `None` where nobody can tell.
+    fn estimate_fee_rate(&self, blocks: u16) -> impl Future<Output = Result<Option<u64>, PortError>> + Send;
 
     /// What a miner may build on the tip.
     fn block_template(&self) -> impl Future<Output = Result<BlockTemplate, PortError>> + Send;

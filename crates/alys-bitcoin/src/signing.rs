@@ -203,9 +203,31 @@ impl SigningSession {
         &self.payment
     }
 
+    /// How many members hold keys.
+    pub fn members(&self) -> usize {
+        self.custody.keys().len()
+    }
+
     /// Indices of the members that have signed.
     pub fn signers(&self) -> impl Iterator<Item = usize> + '_ {
         self.signatures.keys().copied()
+    }
+
+    /// The payment with the signatures of up to as many members as must sign, for the others: it completes the session
+    /// of whoever has none.
+    ///
+    /// # Errors
+    /// As [`payment_psbt`].
+    pub fn psbt(&self) -> Result<Psbt, SigningError> {
+        let mut psbt = payment_psbt(&self.custody, &self.payment)?;
+        let leaf_hash = self.custody.leaf_hash();
+        for (member, signatures) in self.signatures.iter().take(self.custody.threshold()) {
+            let Some(key) = self.custody.keys().get(*member) else { continue };
+            for (input, signature) in psbt.inputs.iter_mut().zip(signatures) {
+                input.tap_script_sigs.insert((*key, leaf_hash), *signature);
+            }
+        }
+        Ok(psbt)
     }
 
     /// Whether enough members have signed.
@@ -239,9 +261,12 @@ impl SigningSession {
                 let member = self.custody.keys().iter().position(|member| member == key);
                 let member =
                     member.filter(|_| *leaf == leaf_hash).ok_or(SigningError::NoMember { input, key: *key })?;
+                // The same as before need not be verified again: members tell what they know more than once.
+                let known = self.signatures.get(&member).and_then(|known| known.get(input));
                 let message = Message::from_digest(hash.to_byte_array());
-                let verifies = signature.sighash_type == TapSighashType::Default
-                    && self.secp.verify_schnorr(&signature.signature, &message, key).is_ok();
+                let verifies = known == Some(signature)
+                    || signature.sighash_type == TapSighashType::Default
+                        && self.secp.verify_schnorr(&signature.signature, &message, key).is_ok();
                 if !verifies {
                     return Err(SigningError::Signature { input, key: *key });
                 }

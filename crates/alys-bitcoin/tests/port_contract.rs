@@ -12,9 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alys_bitcoin::core_rpc::{Auth, CoreConfig, CoreRpc};
+use alys_bitcoin::core_server::CoreServer;
 use alys_bitcoin::port::{MAX_HEADERS, MAX_LOCATOR};
 use alys_bitcoin::template::{BlockTemplate, grind};
-use alys_bitcoin::{BitcoinPort, BlockPlace, Invalid, PortError, Regtest, RegtestLimits, embedded};
+use alys_bitcoin::{BitcoinPort, BlockPlace, Invalid, PortError, Regtest, RegtestLimits, Unavailable, embedded};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Block, BlockHash, OutPoint, Transaction, Txid};
 use support::{NOW, p2wpkh, pay, sign_p2wpkh};
@@ -158,6 +159,26 @@ async fn the_embedded_regtest_honours_the_contract() {
     let task = tokio::spawn(task);
     honours_the_contract(&handle).await;
     task.abort();
+}
+
+#[tokio::test]
+async fn a_regtest_served_as_core_serves_one_honours_the_contract_through_the_core_client() {
+    let regtest = Regtest::new(RegtestLimits::default());
+    let (handle, chain) = embedded(regtest, None, NonZeroUsize::new(4).unwrap(), || NOW);
+    let chain = tokio::spawn(chain);
+    let server = CoreServer::bind(([127, 0, 0, 1], 0).into(), handle, "alys", "secret").await.unwrap();
+    let url = format!("http://{}", server.address().unwrap());
+    let server = tokio::spawn(server.run());
+    let client = |password: &str| {
+        let auth = Auth::User { name: "alys".to_owned(), password: password.to_owned() };
+        CoreRpc::new(CoreConfig { url: url.clone(), auth, timeout: Duration::from_secs(20) }).unwrap()
+    };
+    let refused = client("wrong").best_block().await.unwrap_err();
+    assert!(matches!(refused, PortError::Unavailable(Unavailable::Credentials { .. })), "{refused}");
+    honours_the_contract(&client("secret")).await;
+    assert_eq!(client("secret").estimate_fee_rate(6).await, Ok(None));
+    server.abort();
+    chain.abort();
 }
 
 /// A running Bitcoin Core; killed when dropped.

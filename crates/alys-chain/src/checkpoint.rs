@@ -1,7 +1,10 @@
 //! Plain data from which a chain starts again.
 
 use crate::{Pointers, state::ChainState};
-use alys_primitives::{AuxPowRecord, BlockHeader, Burns, Height, Members, Notarization, Root, SignedBlock, Slot, Wei};
+use alys_primitives::{
+    AuxPowRecord, BlockHeader, Burns, Evidence, FederationChange, Height, Members, Notarization, Root, SignedBlock,
+    Slot, Wei,
+};
 use serde::{Deserialize, Serialize};
 
 /// The newest finalized block with its state: everything below it can be forgotten.
@@ -46,6 +49,10 @@ pub struct Restored {
     pub certificates: Vec<Notarization>,
     /// Work that waits for an author.
     pub auxpow: Vec<AuxPowRecord>,
+    /// Proofs of equivocation that wait for an author.
+    pub evidence: Vec<Evidence>,
+    /// A change of the federation that waits for an author.
+    pub change: Option<FederationChange>,
     /// The pointers as last written, to be compared.
     pub pointers: Option<Pointers>,
     /// The state root as last written, to be compared.

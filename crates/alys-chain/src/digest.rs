@@ -1,11 +1,11 @@
 //! The chain's state root: one hash over everything durable, kept up to date write by write.
 //!
-//! Sets (blocks, certificates, queued work) enter as the sum of their members' hashes modulo 2^256, so that the root does
+//! Sets (blocks, certificates, what waits for an author) enter as the sum of their members' hashes modulo 2^256, so that the root does
 //! not depend on the order in which they came. It compares a node with itself (live, restored, replayed); it is no
 //! commitment against an adversary, who has the `state_root` of block headers to beat instead.
 
 use crate::{Pointers, tree::Entry};
-use alys_primitives::{Notarization, Root, U256};
+use alys_primitives::{Evidence, FederationChange, Notarization, Root, U256};
 use sha2::{Digest as _, Sha256};
 use ssz::Encode as _;
 
@@ -14,7 +14,8 @@ use ssz::Encode as _;
 pub(crate) struct Sums {
     blocks: U256,
     certificates: U256,
-    auxpow: U256,
+    /// Work, proofs of equivocation, a change of the federation: whatever waits for an author.
+    waiting: U256,
 }
 
 fn hash(kind: u8, parts: &[&[u8]]) -> U256 {
@@ -37,6 +38,14 @@ fn auxpow(bundle: &Root) -> U256 {
     hash(3, &[bundle.as_slice()])
 }
 
+fn proof(evidence: &Evidence) -> U256 {
+    hash(4, &[&evidence.as_ssz_bytes()])
+}
+
+fn change(change: &FederationChange) -> U256 {
+    hash(5, &[&change.as_ssz_bytes()])
+}
+
 impl Sums {
     pub(crate) fn add_block(&mut self, entry: &Entry) {
         self.blocks = self.blocks.wrapping_add(block(entry));
@@ -55,11 +64,28 @@ impl Sums {
     }
 
     pub(crate) fn add_auxpow(&mut self, bundle: &Root) {
-        self.auxpow = self.auxpow.wrapping_add(auxpow(bundle));
+        self.waiting = self.waiting.wrapping_add(auxpow(bundle));
     }
 
     pub(crate) fn remove_auxpow(&mut self, bundle: &Root) {
-        self.auxpow = self.auxpow.wrapping_sub(auxpow(bundle));
+        self.waiting = self.waiting.wrapping_sub(auxpow(bundle));
+    }
+
+    /// A proof of equivocation, in a container of its own.
+    pub(crate) fn add_proof(&mut self, evidence: &Evidence) {
+        self.waiting = self.waiting.wrapping_add(proof(evidence));
+    }
+
+    pub(crate) fn remove_proof(&mut self, evidence: &Evidence) {
+        self.waiting = self.waiting.wrapping_sub(proof(evidence));
+    }
+
+    pub(crate) fn add_change(&mut self, added: &FederationChange) {
+        self.waiting = self.waiting.wrapping_add(change(added));
+    }
+
+    pub(crate) fn remove_change(&mut self, removed: &FederationChange) {
+        self.waiting = self.waiting.wrapping_sub(change(removed));
     }
 
     /// The state root.
@@ -70,7 +96,7 @@ impl Sums {
                 genesis_root.as_slice(),
                 &self.blocks.to_be_bytes::<32>(),
                 &self.certificates.to_be_bytes::<32>(),
-                &self.auxpow.to_be_bytes::<32>(),
+                &self.waiting.to_be_bytes::<32>(),
                 pointers.head.as_slice(),
                 pointers.safe.as_slice(),
                 pointers.finalized.as_slice(),

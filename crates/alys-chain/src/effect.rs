@@ -3,6 +3,7 @@
 use crate::{
     BatchId, BlockError, BuildId, Checkpoint, ExecutionId, SignId,
     error::{AuxPowError, FederationError},
+    evidence::Offence,
 };
 use alys_crypto::SigningRoot;
 use alys_primitives::{
@@ -219,6 +220,8 @@ pub enum ChainEvent {
     /// A member broke its promise; the proof is gossiped and kept for the next block body. Told once per member, kind and
     /// epoch.
     Equivocation {
+        /// The epoch.
+        epoch: Epoch,
         /// The member's index in its epoch.
         member: u64,
         /// The slot.
@@ -294,6 +297,22 @@ pub enum ChainWrite {
         /// Hash of the bundle.
         hash: Root,
     },
+    /// A proof of equivocation waits for an author; one per offence.
+    KeepProof {
+        /// Who did what.
+        offence: Offence,
+        /// The proof, alone in its container.
+        proof: Box<Evidence>,
+    },
+    /// A proof is of no use any more.
+    DropProof {
+        /// What it proves.
+        offence: Offence,
+    },
+    /// A change of the federation waits for an author; replaces the one before.
+    KeepChange(Box<FederationChange>),
+    /// No change of the federation waits any more.
+    DropChange,
     /// The head's chain has this block at this height.
     Canonical {
         /// The height.

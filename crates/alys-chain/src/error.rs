@@ -496,6 +496,9 @@ pub enum RestoreError {
         /// The block.
         root: Root,
     },
+    /// The members of a stored change that waits for an author make no federation.
+    #[error("the stored change of the federation has unusable members")]
+    Change,
     /// The pointers that follow from the blocks are not the stored ones.
     #[error("the blocks lead to other pointers than the stored ones")]
     Pointers {

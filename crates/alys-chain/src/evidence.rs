@@ -17,11 +17,13 @@ use std::collections::BTreeMap;
 
 /// Who did what; the order puts the epochs first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Offence {
-    pub(crate) epoch: Epoch,
-    pub(crate) member: u64,
+pub struct Offence {
+    /// The epoch that it happened in.
+    pub epoch: Epoch,
+    /// The member's index in it.
+    pub member: u64,
     /// Whether it proposed twice; else it approved twice.
-    pub(crate) proposal: bool,
+    pub proposal: bool,
 }
 
 /// One proof.
@@ -168,9 +170,15 @@ impl Found {
         container(of_epoch.filter(|(key, _)| !offences.has(key.member, key.proposal)).map(|(_, proof)| proof))
     }
 
-    /// Forgets the epochs before this one.
-    pub(crate) fn prune(&mut self, epoch: Epoch) {
-        self.proofs = self.proofs.split_off(&Offence { epoch, member: 0, proposal: false });
+    /// Forgets the epochs before this one; gives what is forgotten.
+    pub(crate) fn prune(&mut self, epoch: Epoch) -> BTreeMap<Offence, Proof> {
+        let kept = self.proofs.split_off(&Offence { epoch, member: 0, proposal: false });
+        std::mem::replace(&mut self.proofs, kept)
+    }
+
+    /// What the proofs are about.
+    pub(crate) fn offences(&self) -> impl Iterator<Item = Offence> {
+        self.proofs.keys().copied()
     }
 
     /// All proofs.

@@ -66,6 +66,7 @@ pub use error::{
     AuxPowError, BlockError, CertificateError, EvidenceError, FederationError, GenesisError, InputError, MemberError,
     PayloadError, RestoreError, TemplateError, VerifyError,
 };
+pub use evidence::Offence;
 pub use input::{
     BatchId, BuildId, Built, ExecutionId, ExecutionOutcome, Input, PeerTag, SignId, SignRefusal, Unavailable,
 };

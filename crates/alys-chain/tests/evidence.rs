@@ -35,7 +35,7 @@ fn told(node: &Node) -> Vec<(u64, u64, bool)> {
     let events = node.log.events.iter();
     events
         .filter_map(|event| match event {
-            ChainEvent::Equivocation { member, slot, proposal } => Some((*member, slot.0, *proposal)),
+            ChainEvent::Equivocation { member, slot, proposal, .. } => Some((*member, slot.0, *proposal)),
             _ => None,
         })
         .collect()

@@ -8,10 +8,10 @@
 )]
 
 use alys_chain::{
-    Effect, Input, Message, RestoreError, SignRequest,
+    Effect, Input, Message, RestoreError, Restored, SignRequest,
     testing::{Cluster, Fixture, Node},
 };
-use alys_primitives::{Height, Slot, U256};
+use alys_primitives::{BitVector, Epoch, FederationChange, Height, Members, Slot, U256};
 
 /// A member that has been through bundles, fees and finality.
 fn seasoned(members: usize) -> Cluster {
@@ -119,6 +119,69 @@ fn a_power_cut_after_any_batch_loses_nothing_that_was_acknowledged_and_signs_not
         }
     }
     assert!(proposals.len() > 60);
+}
+
+#[test]
+fn a_proof_and_a_waiting_change_survive_a_power_cut_and_are_told_again() {
+    let mut cluster = seasoned(4);
+    let fixture = cluster.fixture.clone();
+    let now = cluster.now;
+    let node = &mut cluster.nodes[0];
+    // Bundles have no bearing here: nothing of it may become final before the cut.
+    let head = node.store.block(&node.chain.view().head.root).unwrap().0;
+    let twin = fixture.forge(&head, |twin| twin.payload.extra_data = vec![1].try_into().unwrap());
+    for header in [&head.header, &twin.header] {
+        node.receive(now, Message::Approval(fixture.approve(header, 3)));
+    }
+    let mut members = node.chain.view().members.to_vec();
+    members.rotate_left(1);
+    let members = Members::new(members).unwrap();
+    let root = node.chain.verifier().federation_signing_root(node.chain.view().epoch, &members);
+    let signatures: Vec<_> = (0..3).map(|signer| fixture.sign_as(signer, root)).collect();
+    let mut bitfield = BitVector::new();
+    (0..3).for_each(|signer| bitfield.set(signer, true).unwrap());
+    let change = FederationChange {
+        genesis_root: fixture.spec.genesis_root(),
+        epoch: node.chain.view().epoch,
+        members,
+        bitfield,
+        aggregate_signature: fixture.sum(&signatures).unwrap(),
+    };
+    node.receive(now, Message::FederationChange(change.clone()));
+    assert_eq!(node.log.federation.last().unwrap().1, Ok(()), "acknowledged");
+    let evidence = node.chain.known_evidence();
+    assert_eq!(evidence.votes.len(), 1);
+
+    let before = node.chain.state_root();
+    node.store.crash(0);
+    node.restart(&fixture, fixture.config(Some(0))).unwrap();
+    assert_eq!(node.chain.known_evidence(), evidence);
+    assert_eq!(node.chain.waiting_change(), Some(&change));
+    assert_eq!(node.chain.state_root(), before);
+    node.pump(now);
+    let told = |wanted: &Message| node.outgoing.iter().any(|message| message == wanted);
+    assert!(told(&Message::Evidence(evidence)) && told(&Message::FederationChange(change.clone())));
+
+    // What was lost is noticed: the state root covers both.
+    for lose in [|kept: &mut Restored| kept.evidence.clear(), |kept: &mut Restored| kept.change = None] {
+        let mut kept = node.store.restored();
+        lose(&mut kept);
+        let refused = fixture.restore(fixture.config(Some(0)), kept);
+        assert!(matches!(refused, Err(RestoreError::StateRoot { .. })));
+    }
+    let mut damaged = node.store.restored();
+    damaged.change.as_mut().unwrap().members = Members::empty();
+    assert!(matches!(fixture.restore(fixture.config(Some(0)), damaged), Err(_)));
+
+    // Both are used, and dropped once they are of no use.
+    for _ in 0..12 {
+        cluster.mine(0);
+        cluster.run_slots(4);
+    }
+    let view = cluster.nodes[0].chain.view();
+    assert_eq!((view.epoch, view.offences.recorded), (Epoch(1), 1));
+    assert_eq!(cluster.nodes[0].chain.waiting_change(), None);
+    assert_eq!(cluster.nodes[0].store.restored().change, None);
 }
 
 #[test]

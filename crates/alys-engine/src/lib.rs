@@ -26,8 +26,8 @@ pub mod wire;
 
 pub use burns::{BRIDGE_ADDRESS, BurnError, Log, REQUEST_PEG_OUT, burns};
 pub use client::{
-    ChainIdentity, ConfigError, EndpointConfig, EngineClient, EngineClientConfig, HistoryFuture, PayloadHistory,
-    RetryPolicy, Timeouts,
+    ChainIdentity, ConfigError, EndpointConfig, EngineClient, EngineClientConfig, ForwardError, HistoryFuture,
+    PayloadHistory, RetryPolicy, Timeouts,
 };
 pub use fork::{Fork, ForkTimes};
 pub use hash::payload_hash;

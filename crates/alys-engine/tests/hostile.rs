@@ -7,11 +7,11 @@ mod script;
 use alloy_primitives::{Address, B256, FixedBytes, U256};
 use alys_engine::{
     Attributes, ChainIdentity, EndpointConfig, EngineClient, EngineClientConfig, EngineError, ExecutionEngine, Fork,
-    ForkTimes, ForkchoiceState, JwtSecret, NewPayload, PayloadId, PayloadStatus, RetryPolicy, Timeouts, payload_hash,
-    wire,
+    ForkTimes, ForkchoiceState, ForwardError, JwtSecret, NewPayload, PayloadId, PayloadStatus, RetryPolicy, Timeouts,
+    payload_hash, wire,
 };
 use alys_primitives::{ExecutionPayload, ExecutionRequests};
-use script::{CHAIN_ID, GENESIS, Reaction, Script, Server, handshake};
+use script::{CHAIN_ID, GENESIS, Reaction, Request, Script, Server, handshake};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,14 @@ fn config(servers: &[&Server]) -> EngineClientConfig {
         seed: 1,
     };
     let short = Duration::from_millis(200);
-    config.timeouts =
-        Timeouts { new_payload: short, forkchoice: short, get_payload: short, capabilities: short, eth: short };
+    config.timeouts = Timeouts {
+        new_payload: short,
+        forkchoice: short,
+        get_payload: short,
+        capabilities: short,
+        eth: short,
+        forward: short,
+    };
     config.max_response_bytes = 1 << 20;
     config
 }
@@ -382,4 +388,39 @@ async fn addresses_that_cannot_be_called_are_refused() {
         let made = EngineClient::new(EngineClientConfig::new(vec![endpoint], chain, FORKS));
         assert_eq!(made.unwrap_err(), alys_engine::ConfigError::Url { url: url.to_owned() });
     }
+}
+
+#[tokio::test]
+async fn an_engine_whose_answers_do_not_fit_loses_its_turn() {
+    let hash = payload().payload.block_hash;
+    let valid = only("engine_newPayloadV4", move |_| Reaction::Result(status("VALID", Some(hash))));
+    let lies = [status("VALID", Some(GENESIS)), status("maybe", None), Value::Null];
+    for lie in lies {
+        let first = Server::start(only("engine_newPayloadV4", move |_| Reaction::Result(lie.clone()))).await;
+        let second = Server::start(valid.clone()).await;
+        let client = client(&[&first, &second]);
+        assert_eq!(client.new_payload(payload()).await, Ok(PayloadStatus::Valid));
+        assert_eq!(client.new_payload(payload()).await, Ok(PayloadStatus::Valid));
+        assert_eq!(first.count("engine_newPayloadV4"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_users_call_is_handed_through_and_changes_nothing() {
+    let script = |request: &Request| match request.method.as_str() {
+        "eth_call" => Reaction::Error(3, "execution reverted"),
+        "eth_gasPrice" => Reaction::Result(json!("0x7")),
+        "eth_getCode" => Reaction::Close,
+        _ => handshake(request),
+    };
+    let (first, second) = (Server::start(Arc::new(script)).await, Server::start(Arc::new(script)).await);
+    let client = client(&[&first, &second]);
+    assert_eq!(client.forward("eth_gasPrice", json!([])).await, Ok(json!("0x7")));
+    let reverted = client.forward("eth_call", json!([{}])).await;
+    assert_eq!(reverted, Err(ForwardError::Refused { code: 3, message: "execution reverted".to_owned(), data: None }));
+    let lost = client.forward("eth_getCode", json!([])).await;
+    assert!(matches!(lost, Err(ForwardError::Unavailable { .. })), "{lost:?}");
+    client.info().await.unwrap();
+    assert_eq!(first.count("eth_chainId"), 1, "the engine is still trusted");
+    assert_eq!(second.requests(), 0, "the other one is not asked");
 }

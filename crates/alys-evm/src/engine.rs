@@ -1,6 +1,6 @@
 //! The execution port over an executor on a thread of its own.
 
-use crate::Executor;
+use crate::{Executor, SampleBlock};
 use alloy_primitives::B256;
 use alys_engine::{
     Attributes, BlockFees, BuiltPayload, EngineError, EngineInfo, ExecutionEngine, ForkchoiceOutcome, ForkchoiceState,
@@ -27,6 +27,8 @@ pub enum EngineRequest {
     GetPayload(PayloadId, Reply<BuiltPayload>),
     /// [`Executor::new_payload`].
     NewPayload(Box<NewPayload>, Reply<PayloadStatus>),
+    /// [`Executor::build_sample`].
+    BuildSample(Box<SampleBlock>, Reply<BuiltPayload>),
     /// [`Executor::block_fees`].
     BlockFees(B256, Reply<BlockFees>),
     /// [`Executor::block_burns`].
@@ -44,15 +46,19 @@ impl Executor {
             }
             EngineRequest::GetPayload(id, reply) => drop(reply.send(self.get_payload(id))),
             EngineRequest::NewPayload(payload, reply) => drop(reply.send(self.new_payload(&payload))),
+            EngineRequest::BuildSample(sample, reply) => drop(reply.send(self.build_sample(*sample))),
             EngineRequest::BlockFees(hash, reply) => drop(reply.send(self.block_fees(hash))),
             EngineRequest::BlockBurns(hash, reply) => drop(reply.send(self.block_burns(hash))),
         }
     }
 
-    /// Carries out requests until every sender is gone.
+    /// Carries out requests until every sender is gone, or the database has failed.
     pub fn serve(&mut self, requests: &mut mpsc::Receiver<EngineRequest>) {
         while let Some(request) = requests.blocking_recv() {
             self.handle(request);
+            if self.storage_failure().is_some() {
+                return;
+            }
         }
     }
 }
@@ -102,6 +108,17 @@ impl EmbeddedEngine {
     /// A handle to whoever receives the other end and calls [`Executor::handle`].
     pub const fn new(requests: mpsc::Sender<EngineRequest>) -> Self {
         Self { requests }
+    }
+
+    /// [`Executor::build_sample`], in its turn.
+    ///
+    /// # Errors
+    /// As there, and [`EngineError::Unavailable`] if the executor has stopped.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn build_sample(&self, sample: SampleBlock) -> Result<BuiltPayload, EngineError> {
+        self.ask(|reply| EngineRequest::BuildSample(Box::new(sample), reply)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> EngineRequest) -> Result<T, EngineError> {

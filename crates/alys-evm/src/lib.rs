@@ -35,10 +35,10 @@ mod source;
 mod trie;
 
 pub use chain_file::{ChainFile, ChainFileError};
-pub use db::{DbConfig, DbError};
+pub use db::{DbConfig, DbError, StorageFailure};
 pub use engine::{EmbeddedEngine, EngineRequest, ExecutorThread, Reply, spawn};
 pub use execute::{BlockError, BuildError};
-pub use executor::{Executor, ExecutorConfig, ExecutorError};
+pub use executor::{Executor, ExecutorConfig, ExecutorError, SampleBlock};
 pub use forks::{ForkError, Forks};
 pub use genesis::{
     AlysGenesis, BRIDGE_ADDRESS, DEFAULT_GAS_LIMIT, GenesisError, INITIAL_BASE_FEE, MAX_GENESIS_BYTES, alys_genesis,

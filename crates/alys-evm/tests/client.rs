@@ -94,10 +94,14 @@ async fn blocks_are_built_imported_reorganised_and_finalized_over_a_restart() {
     wrong.payload.state_root = B256::ZERO;
     let fork = alys_engine::Fork::Prague;
     wrong.payload.block_hash = alys_engine::payload_hash(&wrong, fork).unwrap();
-    let status = client.new_payload(wrong).await.unwrap();
+    let status = client.new_payload(wrong.clone()).await.unwrap();
     let PayloadStatus::Invalid { latest_valid_hash, reason } = status else { panic!("{status:?}") };
     assert_eq!(latest_valid_hash, Some(head));
     assert!(reason.contains("stateRoot"), "{reason}");
+    let bad = node.call("debug_getBadBlocks", serde_json::json!([])).await;
+    assert_eq!(bad.as_array().map(Vec::len), Some(1), "{bad}");
+    assert_eq!(bad[0]["hash"], serde_json::json!(wrong.payload.block_hash));
+    assert_eq!(bad[0]["block"]["hash"], bad[0]["hash"]);
     let mut orphan = third;
     orphan.payload.parent_hash = B256::repeat_byte(3);
     orphan.payload.block_hash = alys_engine::payload_hash(&orphan, fork).unwrap();
@@ -109,7 +113,7 @@ async fn blocks_are_built_imported_reorganised_and_finalized_over_a_restart() {
 struct Stored(HashMap<B256, NewPayload>);
 
 impl PayloadHistory for Stored {
-    fn payload(&self, block_hash: B256) -> HistoryFuture<'_> {
+    fn payload(&self, block_hash: B256, _: Option<u64>) -> HistoryFuture<'_> {
         Box::pin(async move { Ok(self.0.get(&block_hash).cloned()) })
     }
 }

@@ -91,7 +91,7 @@ fn free_ports() -> (u16, u16) {
 struct Stored(watch::Receiver<HashMap<B256, NewPayload>>);
 
 impl PayloadHistory for Stored {
-    fn payload(&self, block_hash: B256) -> HistoryFuture<'_> {
+    fn payload(&self, block_hash: B256, _: Option<u64>) -> HistoryFuture<'_> {
         let found = self.0.borrow().get(&block_hash).cloned();
         Box::pin(async move { Ok(found) })
     }

@@ -400,3 +400,20 @@ async fn a_simulation_on_an_older_block_gives_the_root_that_it_gave_when_the_blo
     assert_eq!((on("0x1", wiped).await, on("0x1", changed).await, on("0x1", json!({})).await), then);
     node.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_methods_is_what_the_module_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path(), genesis());
+    let mut served: Vec<&str> = node
+        .methods
+        .method_names()
+        .filter(|name| !name.starts_with("engine_") && !name.starts_with("testing_"))
+        .collect();
+    let mut listed: Vec<&str> = alys_evm::rpc::METHODS.to_vec();
+    listed.extend(["eth_subscribe", "eth_unsubscribe"]);
+    served.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(served, listed);
+    node.kill().await;
+}

@@ -1,6 +1,7 @@
 //! The operator's configuration: one table of keys, each settable in the TOML file, by an `ALYS_…` environment variable
 //! and by a flag; later sources win in that order. Every effective value remembers where it came from.
 
+use crate::actors::chain::PerformanceTargets;
 use crate::bounded::{ReadError, read_bounded};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +51,33 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Number,
         help: "Slots that a member listens for its own key before it signs; 0: not at all",
     },
+    Key {
+        name: "validator.custody_socket",
+        kind: Kind::Text,
+        help: "Socket of the custody signer; none: signs by itself",
+    },
+    Key {
+        name: "execution.endpoints",
+        kind: Kind::List,
+        help: "Engine APIs of external execution clients, in order of use; none: the embedded EVM",
+    },
+    Key {
+        name: "execution.rpc_endpoints",
+        kind: Kind::List,
+        help: "Their addresses for eth_*, where the Engine API's port does not serve it",
+    },
+    Key { name: "execution.jwt_secret", kind: Kind::Text, help: "File with the secret that the clients share" },
+    Key {
+        name: "execution.build_millis",
+        kind: Kind::Number,
+        help: "How long an external client may fill a payload before it is taken",
+    },
+    Key { name: "execution.archive", kind: Kind::Switch, help: "Keep the embedded EVM's state of every block" },
+    Key {
+        name: "execution.history_blocks",
+        kind: Kind::Number,
+        help: "Newest blocks whose state the embedded EVM keeps, unless it is an archive",
+    },
     Key { name: "rpc.listen", kind: Kind::Text, help: "Address and port of JSON-RPC" },
     Key { name: "rpc.hosts", kind: Kind::List, help: "Accepted Host headers, each host or host:port or host:*" },
     Key { name: "rpc.origins", kind: Kind::List, help: "Accepted Origin headers; a trailing * matches any ending" },
@@ -60,6 +88,11 @@ pub const KEYS: &[Key] = &[
     Key { name: "rpc.max_subscriptions", kind: Kind::Number, help: "Most subscriptions of one connection" },
     Key { name: "rpc.mining", kind: Kind::Switch, help: "Serve the merged-mining calls" },
     Key { name: "metrics.listen", kind: Kind::Text, help: "Address and port of /metrics, /healthz and /readyz" },
+    Key { name: "bitcoin.url", kind: Kind::Text, help: "JSON-RPC of a Bitcoin Core, such as http://127.0.0.1:8332" },
+    Key { name: "bitcoin.cookie_file", kind: Kind::Text, help: "Bitcoin Core's cookie file" },
+    Key { name: "bitcoin.user", kind: Kind::Text, help: "User name for Bitcoin Core, where there is no cookie" },
+    Key { name: "bitcoin.password_file", kind: Kind::Text, help: "File whose first line is that user's password" },
+    Key { name: "bitcoin.embedded", kind: Kind::Switch, help: "Keep a regtest Bitcoin of the node's own instead" },
     Key { name: "mining.payout", kind: Kind::Text, help: "EVM address that getauxblock mines for" },
     Key { name: "network.listen", kind: Kind::List, help: "Multiaddresses to listen on for peers" },
     Key { name: "network.peers", kind: Kind::List, help: "Peers to stay connected with, each ending with /p2p/ID" },
@@ -75,6 +108,10 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Number,
         help: "A snapshot for other nodes is made whenever so many more blocks are final; 0: never",
     },
+    Key { name: "performance.max_import_time_ms", kind: Kind::Number, help: "Alert threshold: import of a block" },
+    Key { name: "performance.max_production_time_ms", kind: Kind::Number, help: "Alert threshold: a block of ours" },
+    Key { name: "performance.max_validation_time_ms", kind: Kind::Number, help: "Alert threshold: checks of a block" },
+    Key { name: "performance.max_finalization_time_ms", kind: Kind::Number, help: "Alert threshold: a final bundle" },
 ];
 
 /// Where a value came from.
@@ -151,16 +188,22 @@ pub struct Config {
     pub node: NodeSection,
     /// The member's key.
     pub validator: ValidatorSection,
+    /// The EVM.
+    pub execution: ExecutionSection,
     /// JSON-RPC.
     pub rpc: RpcSection,
     /// The operator's listener.
     pub metrics: MetricsSection,
+    /// The node's Bitcoin.
+    pub bitcoin: BitcoinSection,
     /// Merged mining.
     pub mining: MiningSection,
     /// Peers.
     pub network: NetworkSection,
     /// Beginning from a snapshot, and making some.
     pub sync: SyncSection,
+    /// How fast the chain actor should be.
+    pub performance: PerformanceTargets,
 }
 
 /// `[node]`
@@ -199,6 +242,39 @@ pub struct ValidatorSection {
     pub password_file: Option<PathBuf>,
     /// Slots that a member with peers listens for its own key before it signs.
     pub doppelganger_slots: u32,
+    /// Where `alys-node custody-signer` listens, which signs the peg's payments instead of this process.
+    pub custody_socket: Option<PathBuf>,
+}
+
+/// `[execution]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionSection {
+    /// Engine APIs of external clients; the embedded EVM runs if there are none.
+    pub endpoints: Vec<String>,
+    /// Addresses of the clients' `eth_*`, one for each endpoint or none.
+    pub rpc_endpoints: Vec<String>,
+    /// The secret that the clients share.
+    pub jwt_secret: Option<PathBuf>,
+    /// Milliseconds between asking an external client for a payload and taking it.
+    pub build_millis: u64,
+    /// Whether the embedded EVM keeps the state of every block.
+    pub archive: bool,
+    /// The newest blocks whose state the embedded EVM keeps.
+    pub history_blocks: u64,
+}
+
+impl Default for ExecutionSection {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            rpc_endpoints: Vec::new(),
+            jwt_secret: None,
+            build_millis: 250,
+            archive: false,
+            history_blocks: 8192,
+        }
+    }
 }
 
 /// `[rpc]`
@@ -231,6 +307,22 @@ pub struct RpcSection {
 pub struct MetricsSection {
     /// Where to listen.
     pub listen: SocketAddr,
+}
+
+/// `[bitcoin]`; a node with neither address nor regtest signs payments and leaves the rest to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BitcoinSection {
+    /// Where Bitcoin Core's JSON-RPC is.
+    pub url: Option<String>,
+    /// The cookie that it writes at each start.
+    pub cookie_file: Option<PathBuf>,
+    /// A user of `rpcauth`.
+    pub user: Option<String>,
+    /// Holds that user's password.
+    pub password_file: Option<PathBuf>,
+    /// Whether the node keeps a regtest of its own.
+    pub embedded: bool,
 }
 
 /// `[mining]`
@@ -282,22 +374,30 @@ impl Default for Config {
                 log: "info".to_owned(),
                 log_format: LogFormat::Text,
             },
-            validator: ValidatorSection { keystore: None, password_file: None, doppelganger_slots: 2 },
+            validator: ValidatorSection {
+                keystore: None,
+                password_file: None,
+                doppelganger_slots: 2,
+                custody_socket: None,
+            },
+            execution: ExecutionSection::default(),
             rpc: RpcSection {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8545)),
                 hosts: ["127.0.0.1:*", "localhost:*", "[::1]:*"].map(str::to_owned).to_vec(),
                 origins: Vec::new(),
                 max_body_bytes: 2 * 1024 * 1024,
                 max_response_bytes: 25 * 1024 * 1024,
-                max_batch: 50,
+                max_batch: 1000,
                 max_connections: 200,
                 max_subscriptions: 64,
                 mining: false,
             },
             metrics: MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9100)) },
+            bitcoin: BitcoinSection::default(),
             mining: MiningSection::default(),
             sync: SyncSection { checkpoint: None, snapshot_blocks: 7200 },
             network: NetworkSection { listen: Vec::new(), peers: Vec::new(), key_file: None, max_strangers: 64 },
+            performance: PerformanceTargets::default(),
         }
     }
 }
@@ -448,6 +548,11 @@ impl Layers {
             source_of: Source::Default,
             reason: error.message().to_owned(),
         })?;
+        config.performance.validate().map_err(|error| ConfigError::BadValue {
+            key: error.key.to_owned(),
+            source_of: self.sources.get(error.key).cloned().unwrap_or(Source::Default),
+            reason: error.to_string(),
+        })?;
         Ok(Effective { config, sources: self.sources })
     }
 }
@@ -466,7 +571,11 @@ fn beside(folder: &Path, name: &str, value: Value) -> Value {
             | "node.genesis"
             | "validator.keystore"
             | "validator.password_file"
+            | "validator.custody_socket"
+            | "bitcoin.cookie_file"
+            | "bitcoin.password_file"
             | "network.key_file"
+            | "execution.jwt_secret"
     );
     match value {
         Value::String(text) if is_path => Value::String(folder.join(text).display().to_string()),
@@ -523,9 +632,18 @@ mod tests {
         let mut config = Config::default();
         config.validator.keystore = Some("k".into());
         config.validator.password_file = Some("p".into());
+        config.validator.custody_socket = Some("s".into());
         config.mining.payout = Some(Default::default());
         config.network.key_file = Some("n".into());
         config.sync.checkpoint = Some(Default::default());
+        config.execution.jwt_secret = Some("j".into());
+        config.bitcoin = BitcoinSection {
+            url: Some("u".to_owned()),
+            cookie_file: Some("c".into()),
+            user: Some("n".to_owned()),
+            password_file: Some("p".into()),
+            embedded: true,
+        };
         let table = Table::try_from(&config).unwrap();
         let fields: Vec<String> = table
             .iter()
@@ -569,6 +687,18 @@ mod tests {
         let flags = [("rpc.max_batch".to_owned(), "many".to_owned())];
         let error = Effective::load(None, none(), flags).unwrap_err().to_string();
         assert!(error.contains("--rpc-max-batch") && error.contains("`many`"), "{error}");
+    }
+
+    #[test]
+    fn targets_are_read_and_a_senseless_one_is_refused_by_key_and_source() {
+        let (_folder, path) = file("[performance]\nmax_import_time_ms = 40\n");
+        let effective = Effective::load(Some(&path), none(), none()).unwrap();
+        let targets = PerformanceTargets { max_import_time_ms: 40, ..PerformanceTargets::default() };
+        assert_eq!(effective.config.performance, targets);
+        let flags = [("performance.max_validation_time_ms".to_owned(), "0".to_owned())];
+        let error = Effective::load(Some(&path), none(), flags).unwrap_err().to_string();
+        let expected = "`performance.max_validation_time_ms` from flag --performance-max-validation-time-ms: is 0";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

@@ -48,6 +48,15 @@ pub struct Call {
     pub input: Bytes,
 }
 
+/// A transaction that a node took into its pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Its hash.
+    pub hash: B256,
+    /// The sender's nonce in it.
+    pub nonce: u64,
+}
+
 impl EvmAccount {
     /// The account with this secret key.
     ///
@@ -70,6 +79,17 @@ impl EvmAccount {
     /// # Cancel safety
     /// A dropped future may have sent the transaction.
     pub async fn send(&self, rpc: &RpcClient, call: Call) -> Result<B256, AccountError> {
+        self.submit(rpc, call).await.map(|acknowledged| acknowledged.hash)
+    }
+
+    /// [`EvmAccount::send`] that tells the nonce as well.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    ///
+    /// # Cancel safety
+    /// A dropped future may have sent the transaction.
+    pub async fn submit(&self, rpc: &RpcClient, call: Call) -> Result<Acknowledged, AccountError> {
         let from = self.address();
         let request = json!({ "from": from, "to": call.to, "value": hex(call.value), "input": call.input });
         let chain_id = number(rpc, "eth_chainId", json!([])).await?;
@@ -93,7 +113,10 @@ impl EvmAccount {
         let raw = Bytes::from(envelope.encoded_2718());
         let method = "eth_sendRawTransaction";
         let answer = rpc.call(method, json!([raw])).await?;
-        answer.as_str().and_then(|text| text.parse().ok()).ok_or(AccountError::Answer { method, answer })
+        match answer.as_str().and_then(|text| text.parse().ok()) {
+            Some(hash) => Ok(Acknowledged { hash, nonce }),
+            None => Err(AccountError::Answer { method, answer }),
+        }
     }
 }
 

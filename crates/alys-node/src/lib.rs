@@ -15,14 +15,18 @@
 //! what peers say and [`sync`] catches up with them.
 
 pub mod actors;
+pub mod bitcoin;
 pub mod bounded;
 pub mod bridge;
+#[cfg(feature = "canary")]
+mod canary;
 pub mod chain_files;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev_accounts;
 pub mod evm_account;
+pub mod execution;
 pub mod gateway;
 pub mod key_files;
 pub mod miner;
@@ -32,5 +36,8 @@ mod node;
 pub mod rpc_client;
 pub mod snapshot;
 pub mod sync;
+mod trouble;
 
+pub use bitcoin::NodeBitcoin;
 pub use node::{DevBitcoin, Ended, Node, NodeBuilder, StartError, Validator};
+pub use trouble::Trouble;

@@ -1,28 +1,29 @@
 //! Building, running and stopping a node.
 
-use crate::actors::chain::{ChainActor, ChainMessage, ChainPorts};
-use crate::actors::execution::ExecutionActor;
+use crate::actors::chain::{ChainActor, ChainActorConfig, ChainMessage, ChainPorts, TargetError};
 use crate::actors::gateway::{GatewayActor, GatewayPorts, Listening};
 use crate::actors::miner::MinerActor;
 use crate::actors::mining::{MiningActor, MiningMessage};
-use crate::actors::service::{ServiceActor, ServiceEnd, service};
+use crate::actors::service::{ServiceActor, service};
 use crate::actors::signer::{Doppelganger, SignerActor};
 use crate::actors::storage::StorageActor;
 use crate::actors::{Fatal, HandOver};
-use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, custody_key};
+use crate::bitcoin::NodeBitcoin;
+use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, CustodyChoice, custody_key};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
+use crate::execution::{ClientSetupError, Evm, open_client, open_embedded};
 use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
 use crate::snapshot;
 use crate::sync::{SyncActor, SyncPorts, SyncView};
-use alys_actor::{Addr, CancellationToken, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
-use alys_bitcoin::{BlockLog, RegtestHandle, RegtestLimits, embedded};
+use crate::trouble::Trouble;
+use alys_actor::{Addr, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
+use alys_bitcoin::signer::SocketSigner;
+use alys_bitcoin::{BlockLog, CoreRpc, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
-use alys_evm::pool::{PoolConfig, PoolHandle, PoolTask, RocksJournal};
-use alys_evm::rpc::{EthRpc, NetStatus, RpcConfig};
-use alys_evm::{EvmReader, Executor, ExecutorConfig, ExecutorThread, NoTransactions, spawn};
+use alys_evm::rpc::NetStatus;
 use alys_p2p::NetworkView;
 use alys_primitives::{Address, ChainSpec};
 use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
@@ -44,6 +45,12 @@ const OWN_BLOCK_SEARCH: u32 = 1024;
 
 /// How often the bridge looks at Bitcoin and at the chain.
 const BRIDGE_PERIOD: Duration = Duration::from_millis(500);
+
+/// The same where each look is several calls to another process.
+const CORE_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest that a signer in a process of its own may take.
+const SIGNER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Requests that wait for the embedded Bitcoin.
 const BITCOIN_INBOX: usize = 64;
@@ -84,6 +91,12 @@ pub enum StartError {
     /// The pool's journal can't be opened.
     #[error("the transaction journal can't be opened")]
     Journal(#[from] alys_evm::pool::JournalError),
+    /// The external execution client can't be used.
+    #[error("the execution client can't be used")]
+    ExecutionClient(#[from] ClientSetupError),
+    /// Two methods of one name.
+    #[error("two methods of JSON-RPC have one name")]
+    Methods(#[from] jsonrpsee::core::RegisterMethodError),
     /// The embedded Bitcoin can't be opened.
     #[error("the embedded Bitcoin can't be opened")]
     Bitcoin(#[from] alys_bitcoin::LogError),
@@ -105,6 +118,12 @@ pub enum StartError {
     /// A snapshot is asked for, and there is nobody to ask.
     #[error("`sync.checkpoint` is set, but the node has no network")]
     NoPeers,
+    /// A snapshot holds the embedded EVM's state; an external client has its own ways.
+    #[error("`sync.checkpoint` is set, and `execution.endpoints` too: an external client can't be given a snapshot")]
+    ExternalState,
+    /// A target of performance makes no sense on this chain.
+    #[error("`{key}` {0}", key = .0.key)]
+    Target(#[from] TargetError),
     /// A part did not start.
     #[error(transparent)]
     Tree(#[from] alys_actor::StartError),
@@ -116,6 +135,14 @@ pub struct Validator {
     pub key: SecretKey,
     /// File of what it has signed.
     pub record: PathBuf,
+}
+
+/// The Bitcoin that a node is built with.
+#[derive(Clone, Debug)]
+enum BitcoinChoice {
+    Absent,
+    Embedded(DevBitcoin),
+    Core(CoreRpc),
 }
 
 /// The embedded regtest Bitcoin of a development node.
@@ -130,7 +157,7 @@ pub struct NodeBuilder {
     config: Config,
     files: ChainFiles,
     validator: Option<Validator>,
-    dev: Option<DevBitcoin>,
+    bitcoin: BitcoinChoice,
     metrics: Option<PrometheusHandle>,
     chain_config: ChainConfig,
 }
@@ -138,7 +165,8 @@ pub struct NodeBuilder {
 impl NodeBuilder {
     /// A node of the chain in `files`, observing.
     pub fn new(config: Config, files: ChainFiles) -> Self {
-        Self { config, files, validator: None, dev: None, metrics: None, chain_config: ChainConfig::default() }
+        let (bitcoin, chain_config) = (BitcoinChoice::Absent, ChainConfig::default());
+        Self { config, files, validator: None, bitcoin, metrics: None, chain_config }
     }
 
     /// Makes it a federation member.
@@ -151,7 +179,14 @@ impl NodeBuilder {
     /// Adds a regtest Bitcoin of its own, and a merged miner if `dev` says so.
     #[must_use]
     pub fn dev_bitcoin(mut self, dev: DevBitcoin) -> Self {
-        self.dev = Some(dev);
+        self.bitcoin = BitcoinChoice::Embedded(dev);
+        self
+    }
+
+    /// Looks at Bitcoin through a Bitcoin Core, or what speaks like one.
+    #[must_use]
+    pub fn bitcoin_core(mut self, core: CoreRpc) -> Self {
+        self.bitcoin = BitcoinChoice::Core(core);
         self
     }
 
@@ -177,11 +212,11 @@ impl NodeBuilder {
     /// # Cancel safety
     /// A dropped future stops what was started.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { config, files, validator, dev, metrics, mut chain_config } = self;
+        let Self { config, files, validator, bitcoin, metrics, mut chain_config } = self;
         let config = Arc::new(config);
-        let joining = files.clone();
-        let spec = Arc::new(files.spec);
+        let spec = Arc::new(files.spec.clone());
         let data = &config.node.data_dir;
+        config.performance.validate_for(Duration::from_secs(spec.slot_duration))?;
         check_free("rpc.listen", config.rpc.listen)?;
         check_free("metrics.listen", config.metrics.listen)?;
         make_folder(data)?;
@@ -192,23 +227,23 @@ impl NodeBuilder {
         let genesis_root = spec.genesis_root();
         snapshot::settle(data)?;
         if let Some(checkpoint) = config.sync.checkpoint.filter(|_| snapshot::is_empty(data)) {
+            if !config.execution.endpoints.is_empty() {
+                return Err(StartError::ExternalState);
+            }
             let network = network_config.clone().ok_or(StartError::NoPeers)?;
-            snapshot::join(network, &joining, checkpoint, data).await?;
+            snapshot::join(network, &files, checkpoint, data).await?;
         }
         let database = Database::open(&data.join("chain"), genesis_root, &StoreConfig::default())?;
         let store = database.reader();
-        let none = Box::new(NoTransactions);
-        let mut executor = Executor::open(&data.join("evm"), files.genesis, ExecutorConfig::default(), none)?;
-        let evm = executor.reader();
-        let journal = RocksJournal::open(&data.join("pool"))?;
-        let (pool, pool_task) = PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(evm.clone()), journal)?;
-        executor.set_source(Box::new(pool.clone()));
-
         let genesis = Chain::genesis((*spec).clone(), chain_config.clone())?;
         let peg_rules = genesis.peg_rules().cloned().map(Arc::new);
         let genesis_view = genesis.view();
         let (bridge_sender, bridge) = watch::channel(BridgeView::default());
-        let custody = validator.as_ref().and_then(|validator| custody_key(&validator.key));
+        let custody = match (config.validator.custody_socket.clone(), &validator) {
+            (Some(socket), Some(_)) => CustodyChoice::Elsewhere(SocketSigner::new(socket, SIGNER_DEADLINE)),
+            (None, Some(validator)) => custody_key(&validator.key).map_or(CustodyChoice::Absent, CustodyChoice::Here),
+            (_, None) => CustodyChoice::Absent,
+        };
         let (view_sender, view) = watch::channel(genesis_view);
         let (events, _) = broadcast::channel(EVENTS);
         let (gossip, _) = broadcast::channel(EVENTS);
@@ -228,26 +263,21 @@ impl NodeBuilder {
             let child = Child::new("storage", move || StorageActor::new(database.take(), fatal.clone()));
             root.add(child.restart(RestartPolicy::Temporary).critical().blocking())
         };
-        let (engine, executor_thread) = spawn(executor)?;
-        root.add(service("executor", move |token| run_executor(executor_thread, token)));
-        let execution = {
-            let (engine, genesis) = (engine.clone(), spec.evm.genesis_hash);
-            root.add(Child::new("execution", move || ExecutionActor::new(engine.clone(), genesis)))
+        let (net_sender, net) = watch::channel(NetStatus::default());
+        let execution = if config.execution.endpoints.is_empty() {
+            open_embedded(&mut root, &config.execution, data, &spec, files.genesis, net, &fatal)?
+        } else {
+            open_client(&mut root, &config.execution, &files, &store).await?
         };
-        root.add(service("pool", {
-            let heads = evm.subscribe();
-            move |token| async move {
-                let stop = async move { token.cancelled().await };
-                Ok(pool_task.run(heads, stop).await?)
-            }
-        }));
-        let bitcoin = match &dev {
-            Some(_) => {
+        let engine_is_external = matches!(execution.evm, Evm::Client(_));
+        let (bitcoin, miner_payout, bridge_period) = match bitcoin {
+            BitcoinChoice::Embedded(dev) => {
                 let (handle, child) = open_bitcoin(&data.join("bitcoin.blocks"))?;
                 root.add(child);
-                Some(handle)
+                (NodeBitcoin::Embedded(handle), dev.miner_payout, BRIDGE_PERIOD)
             }
-            None => None,
+            BitcoinChoice::Core(core) => (NodeBitcoin::Core(core), None, CORE_PERIOD),
+            BitcoinChoice::Absent => (NodeBitcoin::Absent, None, BRIDGE_PERIOD),
         };
         let signer = match validator {
             Some(validator) => {
@@ -261,30 +291,32 @@ impl NodeBuilder {
         let chain = {
             let ports = ChainPorts {
                 storage,
-                execution,
+                execution: execution.actor,
+                engine_is_external,
                 signer,
                 view: Arc::new(view_sender),
                 events: events.clone(),
                 gossip: gossip.clone(),
                 may_sign: network_config.as_ref().map(|_| may_sign_view),
+                bitcoin: bitcoin.clone(),
             };
             let spec = spec.clone();
+            let chain_config = ChainActorConfig { core: chain_config, performance_targets: config.performance };
             root.add(Child::new("chain", move || ChainActor::new(spec.clone(), chain_config.clone(), ports.clone())))
         };
-        let mut bridge_actor = None;
-        if let (Some(rules), Some(bitcoin)) = (&peg_rules, &bitcoin) {
-            let (rules, bitcoin) = (rules.clone(), bitcoin.clone());
+        let bridge_actor = peg_rules.as_ref().map(|rules| {
+            let rules = rules.clone();
             let ports = BridgePorts {
-                bitcoin,
+                bitcoin: bitcoin.clone(),
                 chain: chain.clone(),
                 chain_view: view.clone(),
                 view: Arc::new(bridge_sender),
                 signatures: peg_signatures.clone(),
             };
-            bridge_actor = Some(root.add(Child::new("bridge", move || {
-                BridgeActor::new(rules.clone(), ports.clone(), custody.clone(), BRIDGE_PERIOD)
-            })));
-        }
+            root.add(Child::new("bridge", move || {
+                BridgeActor::new(rules.clone(), ports.clone(), &custody, bridge_period)
+            }))
+        });
         let mining = {
             let (spec, chain, view) = (spec.clone(), chain.clone(), view.clone());
             root.add(Child::new("mining", move || MiningActor::new(spec.clone(), chain.clone(), view.clone())))
@@ -295,11 +327,13 @@ impl NodeBuilder {
                 let ports = NetworkPorts {
                     spec: spec.clone(),
                     chain: chain.clone(),
-                    pool: pool.clone(),
+                    transactions: execution.transactions,
                     store: store.clone(),
                     snapshots: data.join(snapshot::SNAPSHOTS),
                     view: view.clone(),
                     gossip: gossip.clone(),
+                    bridge: bridge_actor.clone(),
+                    peg_signatures: peg_signatures.clone(),
                     peers: Arc::new(peers),
                 };
                 let network =
@@ -320,23 +354,19 @@ impl NodeBuilder {
             }
             None => None,
         };
-        let client = format!("alys-node/{}", env!("CARGO_PKG_VERSION"));
-        let (net_sender, net) = watch::channel(NetStatus::default());
-        let (eth, filters) = EthRpc::new(evm.clone(), pool.clone(), RpcConfig::new(client), net);
-        root.add(service("filters", move |token| async move {
-            filters.run(async move { token.cancelled().await }).await;
-            Ok(())
-        }));
         // Without a network nothing ever changes; the sender lives on in its task.
         let seen = (peers_view.clone(), sync_view.clone());
         root.add(service("net-status", move |token| follow_network(seen.0, seen.1, net_sender, token)));
-        if config.sync.snapshot_blocks > 0 {
-            let sources = snapshot::Sources { genesis_root, store: store.clone(), evm: evm.clone() };
+        if let Evm::Embedded { reader, .. } = &execution.evm
+            && config.sync.snapshot_blocks > 0
+        {
+            let sources = snapshot::Sources { genesis_root, store: store.clone(), evm: reader.clone() };
             let (data, every, view) = (data.clone(), config.sync.snapshot_blocks, view.clone());
             root.add(service("snapshots", move |token| snapshot::keep(sources, data, every, view, token)));
         }
         let ports = GatewayPorts {
-            eth,
+            eth: execution.methods,
+            engine: execution.failure,
             alys: AlysRpc {
                 spec: spec.clone(),
                 view: view.clone(),
@@ -352,9 +382,9 @@ impl NodeBuilder {
                 view: view.clone(),
                 bridge: bridge.clone(),
                 store: store.clone(),
-                evm: evm.clone(),
+                evm: execution.evm.clone(),
             },
-            dev_bitcoin: bitcoin.clone(),
+            dev_bitcoin: bitcoin.embedded().cloned(),
             mining: MiningRpc {
                 mining: mining.clone(),
                 view: view.clone(),
@@ -366,7 +396,8 @@ impl NodeBuilder {
             listening: listening.clone(),
         };
         root.add(Child::new("gateway", move || GatewayActor::new(ports.clone())));
-        if let (Some(bitcoin), Some(payout)) = (bitcoin.clone(), dev.and_then(|dev| dev.miner_payout)) {
+        let embedded = bitcoin.embedded().cloned();
+        if let (Some(bitcoin), Some(payout)) = (embedded.clone(), miner_payout) {
             let period = Duration::from_secs(spec.auxpow.spacing);
             let listening = listening.subscribe();
             root.add(Child::new("miner", move || MinerActor::new(bitcoin.clone(), payout, period, listening.clone())));
@@ -378,9 +409,8 @@ impl NodeBuilder {
             mining,
             view,
             store,
-            evm,
-            pool,
-            bitcoin,
+            evm: execution.evm,
+            bitcoin: embedded,
             bridge,
             bridge_actor,
             peg_signatures,
@@ -453,20 +483,6 @@ fn open_bitcoin(path: &Path) -> Result<(RegtestHandle, Child<ServiceActor>), aly
     Ok((handle, child))
 }
 
-/// The executor's thread ends when the last engine handle is gone; until then its end is a failure.
-async fn run_executor(thread: ExecutorThread, token: CancellationToken) -> ServiceEnd {
-    let joined = tokio::task::spawn_blocking(move || thread.join());
-    tokio::select! {
-        biased;
-        () = token.cancelled() => Ok(()),
-        joined = joined => match joined {
-            Ok(Ok(_)) => Err("the executor's thread ended".into()),
-            Ok(Err(error)) => Err(error.into()),
-            Err(error) => Err(error.into()),
-        },
-    }
-}
-
 /// A taken port is told before anything is opened; otherwise it would show as a gateway that restarts in vain.
 fn check_free(key: &'static str, address: SocketAddr) -> Result<(), StartError> {
     TcpListener::bind(address).map(drop).map_err(|source| StartError::Listen { key, address, source })
@@ -479,16 +495,31 @@ fn make_folder(path: &Path) -> Result<(), StartError> {
 /// Why a node stopped by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Going on could have broken a promise; the reason.
-    Fatal(String),
+    /// Going on could have broken a promise.
+    Fatal {
+        /// What kind of trouble.
+        trouble: Trouble,
+        /// What happened.
+        reason: String,
+    },
     /// A part that the node can't do without failed for good.
     Tree(Exit),
+}
+
+impl Ended {
+    /// What kind of trouble it was.
+    pub const fn trouble(&self) -> Trouble {
+        match self {
+            Self::Fatal { trouble, .. } => *trouble,
+            Self::Tree(_) => Trouble::Parts,
+        }
+    }
 }
 
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Fatal(reason) => f.write_str(reason),
+            Self::Fatal { reason, .. } => f.write_str(reason),
             Self::Tree(exit) => write!(f, "{exit}"),
         }
     }
@@ -506,17 +537,15 @@ pub struct Node {
     pub view: watch::Receiver<ChainView>,
     /// The chain's database, to read.
     pub store: Reader,
-    /// The EVM's blocks and state, to read.
-    pub evm: EvmReader,
-    /// The transaction pool.
-    pub pool: PoolHandle,
+    /// The EVM's readers.
+    pub evm: Evm,
     /// The embedded Bitcoin of a development node.
     pub bitcoin: Option<RegtestHandle>,
     /// What the bridge sees of Bitcoin.
     pub bridge: watch::Receiver<BridgeView>,
-    /// The bridge actor, which takes other members' signatures of payments; none without a peg or a Bitcoin.
+    /// The bridge actor, which takes other members' signatures of payments; none without a peg.
     pub bridge_actor: Option<Addr<BridgeMessage>>,
-    /// Subscribe here to our own signatures of payments, for the other members.
+    /// Subscribe here to the signatures of payments that this node knows, as PSBTs for the other members.
     pub peg_signatures: broadcast::Sender<Arc<[u8]>>,
     /// Subscribe here to what happens to the chain.
     pub events: broadcast::Sender<ChainEvent>,
@@ -530,7 +559,7 @@ pub struct Node {
     pub doppelganger: watch::Receiver<Doppelganger>,
     /// Where the servers listen.
     pub listening: watch::Receiver<Option<Listening>>,
-    fatal: watch::Receiver<Option<String>>,
+    fatal: watch::Receiver<Option<(Trouble, String)>>,
     system: System,
 }
 
@@ -549,8 +578,13 @@ impl Node {
         tokio::select! {
             biased;
             raised = fatal.wait_for(Option::is_some) => match raised {
-                Ok(reason) => Ended::Fatal(reason.clone().unwrap_or_default()),
-                Err(_) => Ended::Fatal("the node's parts are gone".to_owned()),
+                Ok(raised) => {
+                    let gone = || (Trouble::Parts, "no reason was given".to_owned());
+                    let (trouble, reason) = raised.clone().unwrap_or_else(gone);
+                    Ended::Fatal { trouble, reason }
+                }
+                // Every part is gone: the tree knows why.
+                Err(_) => Ended::Tree(self.system.ended().await),
             },
             exit = self.system.ended() => Ended::Tree(exit),
         }

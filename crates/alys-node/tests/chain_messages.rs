@@ -2,16 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
 
-use alys_chain::{Chain, ChainConfig, FederationError, ImportOutcome, Message as Gossip};
-use alys_crypto::{SecretKey, Signature};
+use alys_chain::{Chain, ChainConfig, FederationError, ImportOutcome, Message as Gossip, PeerTag};
+use alys_crypto::{Domain, DomainType, SecretKey, Signature};
 use alys_node::actors::chain::{BroadcastError, ChainMessage, NotFinal, ProduceError, ReorgError};
 use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
 use alys_node::config::Config;
 use alys_node::key_files::generate_key;
 use alys_node::{DevBitcoin, Node, NodeBuilder, Validator};
+use alys_p2p::Verdict;
 use alys_primitives::{
-    Address, AuxPowRecord, BitVector, Epoch, FederationChange, Height, Members, Root, SignatureBytes,
+    Address, Approval, ApprovalData, AuxPowRecord, BitVector, Epoch, FederationChange, Height, Members, Root,
+    SignatureBytes, Slot, TreeHash as _,
 };
 use alys_store::signing::{RecordIdentity, SigningRecord, Watermarks};
 use std::path::Path;
@@ -144,6 +146,87 @@ async fn a_federation_changes_when_its_quorum_has_signed_and_the_change_is_final
     let goes_on = tokio::time::timeout(PATIENCE, view.wait_for(|view| view.head.height.0 > height.0 + 1)).await;
     goes_on.expect("the new epoch makes blocks").unwrap();
     assert_eq!(node.shutdown().await.killed.len(), 0);
+}
+
+/// A copy of a running node's files is what `kill -9` leaves behind.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_of_equivocation_and_a_waiting_change_survive_kill_minus_nine() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = generate_key().unwrap();
+    // An observer: nobody puts either into a block.
+    let members = Members::new(vec![member(&key, Address::repeat_byte(1))]).unwrap();
+    let genesis_time = wall_now().0 / 1000 - 5;
+    let files = || ChainFiles::dev(members.clone(), genesis_time, 1).unwrap();
+    let start = async |data: &Path| {
+        let mut config = Config::default();
+        config.node.data_dir = data.to_owned();
+        config.rpc.listen.set_port(0);
+        config.metrics.listen.set_port(0);
+        NodeBuilder::new(config, files()).start().await.unwrap()
+    };
+    let verifier = Chain::genesis(files().spec, ChainConfig::default()).unwrap().verifier();
+    let change = |fees: u8| {
+        let members = Members::new(vec![member(&key, Address::repeat_byte(fees))]).unwrap();
+        let signature: Signature = key.sign(verifier.federation_signing_root(Epoch(0), &members));
+        let mut bitfield = BitVector::new();
+        bitfield.set(0, true).unwrap();
+        Box::new(FederationChange {
+            genesis_root: files().spec.genesis_root(),
+            epoch: Epoch(0),
+            members,
+            bitfield,
+            aggregate_signature: signature.to_bytes().into(),
+        })
+    };
+    let approval = |root: u8| {
+        let data = ApprovalData { block_root: Root::repeat_byte(root), slot: Slot(1), epoch: Epoch(0) };
+        let version = files().spec.fork_version(Height(1));
+        let domain = Domain::new(DomainType::Approval, version.0, files().spec.genesis_root());
+        let signature: Signature = key.sign(domain.signing_root(data.tree_hash_root()));
+        Approval { data, member_index: 0, signature: signature.to_bytes().into() }
+    };
+    let vote = async |node: &Node| {
+        for root in [1, 2] {
+            let message = Box::new(Gossip::Approval(approval(root)));
+            let heard = node.chain.ask(|reply| ChainMessage::Gossip { message, peer: PeerTag(1), reply });
+            assert_eq!(heard.await.unwrap(), Verdict::Accept);
+        }
+    };
+    let first = start(&folder.path().join("first")).await;
+    vote(&first).await;
+    let mut view = first.view.clone();
+    let found = tokio::time::timeout(PATIENCE, view.wait_for(|view| view.counters.equivocations == 1));
+    found.await.expect("two approvals for one slot are noticed").unwrap();
+    let update = async |node: &Node, fees| {
+        let change = change(fees);
+        node.chain.ask_within(PATIENCE, |reply| ChainMessage::UpdateFederation { change, reply }).await.unwrap()
+    };
+    // The answer comes after the write, and writes are in order: the proof is on the disk, too.
+    assert_eq!(update(&first, 3).await, Ok(()));
+    copy_folder(&folder.path().join("first"), &folder.path().join("second"));
+    assert_eq!(first.shutdown().await.killed.len(), 0);
+
+    let second = start(&folder.path().join("second")).await;
+    assert_eq!(update(&second, 4).await, Err(FederationError::InFlight), "the one before waits");
+    assert_eq!(update(&second, 3).await, Ok(()), "it is known");
+    vote(&second).await;
+    // Status is asked after the votes were taken in.
+    let status = second.chain.ask(|reply| ChainMessage::GetChainStatus { reply }).await.unwrap();
+    assert_eq!(status.counters.equivocations, 0, "nothing new: the proof was there");
+    assert_eq!(second.shutdown().await.killed.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

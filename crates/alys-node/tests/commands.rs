@@ -109,6 +109,10 @@ fn status_shows_heights_federation_and_actors() {
         let series = format!("alys_chain_operation_seconds_count{{operation=\"{operation}\"");
         assert!(metrics.contains(&series), "{series} is not in:\n{metrics}");
     }
+    for target in ["import\"} 0.1", "produce\"} 0.5", "validate\"} 0.2", "finalize\"} 1"] {
+        let gauge = format!("alys_chain_target_seconds{{operation=\"{target}");
+        assert!(metrics.contains(&gauge), "{gauge} is not in:\n{metrics}");
+    }
     let rpc = node.rpc.clone();
     assert!(node.terminate().success(), "SIGTERM ends in order");
     let (code, error) = exit_code(&["status", "--rpc", &rpc]);

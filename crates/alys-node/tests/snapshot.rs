@@ -9,6 +9,7 @@ use alys_crypto::SecretKey;
 use alys_evm::{Executor, ExecutorConfig, NoTransactions, TransactionSource};
 use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
+use alys_node::execution::Evm;
 use alys_node::snapshot::{
     Created, Folder, FolderError, RestoreError, Sources, create, is_empty, join, restore, settle,
 };
@@ -88,8 +89,9 @@ async fn check_joined(past: &Past, data: &Path, way: PeerAddress, server: &Node)
     assert_eq!(node.view.borrow().state_root, server.view.borrow().state_root);
     let account = |node: &Node| {
         let to = EvmAddress::left_padding_from(&0x1234_u64.to_be_bytes());
-        let block = node.evm.heads().latest.hash;
-        node.evm.account(block.into(), to).unwrap().map(|account| account.balance)
+        let Evm::Embedded { reader, .. } = &node.evm else { panic!("the embedded EVM") };
+        let block = reader.heads().latest.hash;
+        reader.account(block.into(), to).unwrap().map(|account| account.balance)
     };
     assert_eq!(account(&node), account(server));
     assert!(account(&node).is_some_and(|balance| !balance.is_zero()));

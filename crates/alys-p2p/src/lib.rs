@@ -40,6 +40,6 @@ pub use service::{
 };
 pub use wire::{
     BlockRange, BlockRoots, Blocks, Certificates, FrameError, GossipError, GossipMessage, MAX_BLOCK_BYTES,
-    MAX_PART_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS, Refusal, Request, Response, SnapshotOffer,
-    SnapshotOffers, SnapshotPart, Status, Topic,
+    MAX_PART_BYTES, MAX_PSBT_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS, PegSignatures, Refusal, Request,
+    Response, SnapshotOffer, SnapshotOffers, SnapshotPart, Status, Topic,
 };

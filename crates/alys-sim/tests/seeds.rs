@@ -73,7 +73,11 @@ fn a_seed_repeats_itself_and_another_one_does_not() {
 /// A mistake, and the seed that is known to show it; [`planted_mistakes_are_found`] says so if the code moves on.
 fn shown_by(plant: Plant) -> u64 {
     match plant {
-        Plant::HalfIsQuorum | Plant::ApproveAnything | Plant::CarryTwice | Plant::WorkNotKept => 1,
+        Plant::HalfIsQuorum
+        | Plant::ApproveAnything
+        | Plant::CarryTwice
+        | Plant::WorkNotKept
+        | Plant::ProofsNotKept => 1,
         Plant::EvidenceUnchecked => 2,
         Plant::CountStrangers | Plant::SkippedSync | Plant::LostSigningRecord => 3,
         Plant::WorkUnchecked => 4,

@@ -3,9 +3,11 @@
 use crate::codec::{self, Kind};
 use crate::database::{Changes, Shared, root_of};
 use crate::{Column, Damage, Database, StoreError};
-use alys_chain::{ChainBatch, ChainWrite, Checkpoint, Pointers, Restored, RestoredBlock};
+use alys_chain::{ChainBatch, ChainWrite, Checkpoint, Offence, Pointers, Restored, RestoredBlock};
 use alys_primitives::ssz::{Decode, Encode};
-use alys_primitives::{AuxPowRecord, Burns, Height, Notarization, Root, SignedBlock, TreeHash as _, Wei};
+use alys_primitives::{
+    AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Root, SignedBlock, TreeHash as _, Wei,
+};
 use rocksdb::ReadOptions;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,6 +15,11 @@ use std::ops::ControlFlow;
 const POINTERS_KEY: &[u8] = b"pointers";
 const STATE_ROOT_KEY: &[u8] = b"state_root";
 const CHECKPOINT_KEY: &[u8] = b"chain";
+
+/// The change of the federation that waits for an author; there is one at most.
+const CHANGE_KEY: &[u8] = b"change";
+/// Before an offence: a proof that waits for an author.
+const PROOF_PREFIX: &[u8] = b"proof";
 
 const CHECKPOINT_KIND: Kind = Kind(*b"CHKP");
 /// Version 2 has the peg's ledger in the state.
@@ -82,8 +89,16 @@ impl Database {
             certificates.extend(reader.certificate(root)?);
         }
         let auxpow = reader.auxpow_queue()?.into_iter().map(|(_, record)| record).collect();
+        let (mut evidence, mut change) = (Vec::new(), None);
+        self.shared().scan::<()>(Column::Waiting, &[], |key, value| {
+            match decode_waiting(key, value)? {
+                Waiting::Proof(proof) => evidence.push(proof),
+                Waiting::Change(found) => change = Some(found),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
         let (pointers, state_root) = (reader.pointers()?, reader.state_root()?);
-        Ok(Restored { checkpoint, blocks, certificates, auxpow, pointers, state_root })
+        Ok(Restored { checkpoint, blocks, certificates, auxpow, evidence, change, pointers, state_root })
     }
 }
 
@@ -124,6 +139,12 @@ impl Writer<'_> {
                 changes.put(Column::AuxPowQueue, hash.as_slice(), &value);
             }
             ChainWrite::DropAuxPow { hash } => changes.delete(Column::AuxPowQueue, hash.as_slice()),
+            ChainWrite::KeepProof { offence, proof } => {
+                changes.put(Column::Waiting, &proof_key(offence), &proof.as_ssz_bytes());
+            }
+            ChainWrite::DropProof { offence } => changes.delete(Column::Waiting, &proof_key(offence)),
+            ChainWrite::KeepChange(change) => changes.put(Column::Waiting, CHANGE_KEY, &change.as_ssz_bytes()),
+            ChainWrite::DropChange => changes.delete(Column::Waiting, CHANGE_KEY),
             ChainWrite::Canonical { height, root } => {
                 changes.put(Column::Canonical, &height.0.to_be_bytes(), root.as_slice());
             }
@@ -225,6 +246,29 @@ pub(crate) fn decode_auxpow(hash: Root, value: &[u8]) -> Result<((u64, u64), Aux
         return Err(corrupt(Column::AuxPowQueue, hash, Damage::Root { found }));
     }
     Ok(((u64::from_be_bytes(*group), u64::from_be_bytes(*position)), record))
+}
+
+/// A record of [`Column::Waiting`].
+pub(crate) enum Waiting {
+    Proof(Evidence),
+    Change(FederationChange),
+}
+
+fn proof_key(offence: &Offence) -> Vec<u8> {
+    let (epoch, member) = (offence.epoch.0.to_be_bytes(), offence.member.to_be_bytes());
+    [PROOF_PREFIX, &epoch, &member, &[u8::from(offence.proposal)]].concat()
+}
+
+pub(crate) fn decode_waiting(key: &[u8], value: &[u8]) -> Result<Waiting, StoreError> {
+    let damaged = |damage| StoreError::Corrupt { column: Column::Waiting, key: key.to_vec(), damage };
+    if key == CHANGE_KEY {
+        let change = FederationChange::from_ssz_bytes(value).map_err(|error| damaged(Damage::Ssz(error)))?;
+        return Ok(Waiting::Change(change));
+    }
+    if !key.starts_with(PROOF_PREFIX) {
+        return Err(damaged(Damage::Key));
+    }
+    Ok(Waiting::Proof(Evidence::from_ssz_bytes(value).map_err(|error| damaged(Damage::Ssz(error)))?))
 }
 
 pub(crate) fn decode_bundle(key: &[u8], value: &[u8]) -> Result<FinalizedBundle, StoreError> {

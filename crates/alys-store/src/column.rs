@@ -30,11 +30,13 @@ pub enum Column {
     ActorJournal,
     /// Block root → what the block burned for bitcoin, in SSZ; nothing for a block that burned nothing.
     Burns,
+    /// Kind and offence → what waits for an author in SSZ: a proof of equivocation; a change of the federation.
+    Waiting,
 }
 
 impl Column {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Blocks,
         Self::BlocksByHeight,
@@ -47,6 +49,7 @@ impl Column {
         Self::ActorCheckpoints,
         Self::ActorJournal,
         Self::Burns,
+        Self::Waiting,
     ];
 
     /// RocksDB's name for it.
@@ -64,6 +67,7 @@ impl Column {
             Self::ActorCheckpoints => "actor_checkpoints",
             Self::ActorJournal => "actor_journal",
             Self::Burns => "burns",
+            Self::Waiting => "waiting",
         }
     }
 
@@ -82,6 +86,7 @@ impl Column {
             Self::ActorCheckpoints => 9,
             Self::ActorJournal => 10,
             Self::Burns => 11,
+            Self::Waiting => 12,
         }
     }
 }
@@ -100,7 +105,8 @@ impl fmt::Display for Column {
             | Self::Log
             | Self::ActorCheckpoints
             | Self::ActorJournal
-            | Self::Burns => self.name(),
+            | Self::Burns
+            | Self::Waiting => self.name(),
         })
     }
 }

@@ -260,6 +260,12 @@ impl Shared {
         self.check_running()?;
         let mut options = WriteOptions::default();
         options.set_sync(true);
+        #[cfg(feature = "canary")]
+        if std::env::var("ALYS_PLANTED").is_ok_and(|name| name == "forgetful-store") {
+            // Readable, and gone with the process.
+            options.set_sync(false);
+            options.disable_wal(true);
+        }
         self.db.write_opt(changes.batch, &options).map_err(|error| self.stop(error))
     }
 

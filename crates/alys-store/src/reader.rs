@@ -1,7 +1,7 @@
 //! What everyone but the writer sees of the database.
 
 use crate::chain::{
-    self, FinalizedBundle, decode_auxpow, decode_bundle, decode_certificate, read_block, read_pointers,
+    self, FinalizedBundle, decode_auxpow, decode_bundle, decode_certificate, decode_waiting, read_block, read_pointers,
 };
 use crate::database::{Shared, number_of, root_of};
 use crate::{Column, Damage, StoreError};
@@ -219,6 +219,9 @@ impl Reader {
             }
             Column::AuxPowQueue => {
                 decode_auxpow(key_root(column, key)?, value)?;
+            }
+            Column::Waiting => {
+                decode_waiting(key, value)?;
             }
             Column::Bundles => {
                 decode_bundle(key, value)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 const SCHEMA_KEY: &[u8] = b"schema";
 
 /// The schema that this version of the software writes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A schema version and how to reach it.
 pub(crate) struct Schema {
@@ -33,8 +33,13 @@ impl Schema {
     /// What this version of the software knows.
     pub(crate) const CURRENT: Self = Self {
         version: SCHEMA_VERSION,
-        // The column is made when the database is opened. Blocks of before burned nothing that counts: chains had no peg.
-        migrations: &[Migration { from: 1, name: "burns of blocks", run: |_, _| Ok(()) }],
+        // Columns are made when the database is opened.
+        migrations: &[
+            // Blocks of before burned nothing that counts: chains had no peg.
+            Migration { from: 1, name: "burns of blocks", run: |_, _| Ok(()) },
+            // Proofs and changes of before were in memory only.
+            Migration { from: 2, name: "what waits for an author", run: |_, _| Ok(()) },
+        ],
     };
 
     /// What the format file says of a database of this version.

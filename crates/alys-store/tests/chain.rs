@@ -2,8 +2,11 @@
 
 mod support;
 
-use alys_chain::{ChainBatch, ChainWrite, Pointers};
-use alys_primitives::{Burns, Height, Root};
+use alys_chain::{ChainBatch, ChainWrite, Offence, Pointers};
+use alys_primitives::{
+    Approval, ApprovalData, BitVector, Burns, Epoch, Evidence, FederationChange, Height, Members, Root, SignatureBytes,
+    Slot, VoteEquivocation,
+};
 use alys_store::{Database, FinalizedBundle, FolderLock, StoreConfig, StoreError};
 use std::sync::Arc;
 use support::{GENESIS, assert_chain, auxpow, block, certificate, fees, import, open, state_root};
@@ -127,6 +130,46 @@ fn queued_work_keeps_its_order_over_a_restart() {
     assert_eq!(reader.auxpow(records[3].0).expect("readable"), Some(records[3].1.clone()));
     let restored: Vec<_> = expected.into_iter().map(|(_, record)| record).collect();
     assert_eq!(database.load().expect("loads").auxpow, restored);
+}
+
+#[test]
+fn proofs_and_the_change_that_wait_for_an_author_survive_and_are_dropped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let offence = |epoch, member| Offence { epoch: Epoch(epoch), member, proposal: false };
+    let proof = |slot| {
+        let approval = |root| Approval {
+            data: ApprovalData { block_root: Root::repeat_byte(root), slot: Slot(slot), epoch: Epoch(1) },
+            member_index: 2,
+            signature: SignatureBytes::ZERO,
+        };
+        let votes = vec![VoteEquivocation { first: approval(1), second: approval(2) }];
+        Evidence { votes: votes.try_into().expect("few"), ..Evidence::default() }
+    };
+    let change = |epoch| FederationChange {
+        genesis_root: Root::repeat_byte(1),
+        epoch: Epoch(epoch),
+        members: Members::default(),
+        bitfield: BitVector::new(),
+        aggregate_signature: SignatureBytes::ZERO,
+    };
+    let keep =
+        |epoch, member, slot| ChainWrite::KeepProof { offence: offence(epoch, member), proof: Box::new(proof(slot)) };
+    let apply = |database: &mut Database, writes| {
+        database.apply(&ChainBatch { writes, state_root: state_root(1) }).expect("written");
+    };
+    let mut database = open(folder.path());
+    let changes = [1, 2].map(|epoch| ChainWrite::KeepChange(Box::new(change(epoch))));
+    apply(&mut database, [vec![keep(1, 2, 7), keep(0, 300, 8), keep(1, 3, 9)], changes.into()].concat());
+    apply(&mut database, vec![ChainWrite::DropProof { offence: offence(1, 2) }]);
+    drop(database);
+
+    let mut database = open(folder.path());
+    database.reader().verify().expect("whole");
+    let restored = database.load().expect("loads");
+    assert_eq!(restored.evidence, [proof(8), proof(9)], "by epoch, then by member");
+    assert_eq!(restored.change, Some(change(2)), "the newer one");
+    apply(&mut database, vec![ChainWrite::DropChange]);
+    assert_eq!(database.load().expect("loads").change, None);
 }
 
 #[test]

@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::ledger::Ledger;
 use crate::failure::Failure;
-use crate::federation::{Federation, Node};
+use crate::federation::{Federation, Node, START};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// SIGKILL, and once more while the node comes up again.
     Kill,
+    /// SIGKILL of every node at once.
+    Blackout,
     /// SIGSTOP and SIGCONT.
     Pause,
     /// The nodes are parted in two groups.
@@ -24,22 +26,55 @@ pub(super) enum Kind {
     Clock,
     /// A node's disk is full for a while.
     DiskFull,
+    /// A node's syncs fail (EIO) for a while.
+    SyncError,
+    /// A node gets no more memory for a while.
+    Memory,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Kill, Self::Pause, Self::Partition, Self::Corrupt, Self::Clock, Self::DiskFull];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Kill,
+        Self::Blackout,
+        Self::Pause,
+        Self::Partition,
+        Self::Corrupt,
+        Self::Clock,
+        Self::DiskFull,
+        Self::SyncError,
+        Self::Memory,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
+            Self::Blackout => "blackout",
             Self::Pause => "pause",
             Self::Partition => "partition",
             Self::Corrupt => "corrupt",
             Self::Clock => "clock",
             Self::DiskFull => "disk-full",
+            Self::SyncError => "sync-error",
+            Self::Memory => "memory",
         }
     }
+
+    /// Whether it needs the preloaded library.
+    pub(super) fn is_preloaded(self) -> bool {
+        // A full disk as well: a file system that hands out room in advance is not full where it matters.
+        matches!(self, Self::Clock | Self::DiskFull | Self::SyncError)
+    }
+}
+
+/// What became of a node that had ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Revival {
+    /// It should not have ended.
+    Unexpected,
+    /// It runs again, on what it has.
+    Restarted,
+    /// It runs again, with empty databases.
+    Anew,
 }
 
 /// One fault.
@@ -63,7 +98,8 @@ impl Fault {
         let crowd = match kind {
             Kind::Partition => nodes / 2,
             // A second damaged node would leave nobody to sync from in time.
-            Kind::Corrupt | Kind::Clock | Kind::DiskFull => 1,
+            Kind::Corrupt | Kind::Clock | Kind::DiskFull | Kind::SyncError | Kind::Memory => 1,
+            Kind::Blackout => nodes,
             Kind::Kill | Kind::Pause => 1 + usize::from(random.below(4) == 0),
         };
         let mut all: Vec<usize> = (0..nodes).collect();
@@ -75,8 +111,8 @@ impl Fault {
         victims.sort_unstable();
         let least = match kind {
             // Long enough that the node meets its slots, and has to write.
-            Kind::Clock | Kind::DiskFull => 8,
-            Kind::Kill | Kind::Pause | Kind::Partition | Kind::Corrupt => 2,
+            Kind::Clock | Kind::DiskFull | Kind::SyncError | Kind::Memory => 8,
+            Kind::Kill | Kind::Blackout | Kind::Pause | Kind::Partition | Kind::Corrupt => 2,
         };
         let seconds = least + random.below(10);
         let duration = Duration::from_millis(seconds * 1000 + random.below(1000));
@@ -85,7 +121,7 @@ impl Fault {
 
     pub(super) fn inflict(&self, federation: &mut Federation) -> Result<(), Failure> {
         match self.kind {
-            Kind::Kill => self.each(federation, |node| node.kill()),
+            Kind::Kill | Kind::Blackout => self.each(federation, |node| node.kill()),
             Kind::Pause => self.each(federation, |node| node.signal("STOP")),
             Kind::Partition => federation.links.partition(&self.nodes),
             Kind::Clock => {
@@ -98,18 +134,30 @@ impl Fault {
                     node.fill_disk()?;
                 }
             }
+            Kind::SyncError => {
+                for node in self.victims(federation) {
+                    node.fail_syncs(true)?;
+                }
+            }
+            Kind::Memory => {
+                for node in self.victims(federation) {
+                    node.limit_memory(true)?;
+                }
+            }
             Kind::Corrupt => {
                 self.each(federation, |node| node.kill());
                 let mut random = Random::new(self.seed);
                 for index in &self.nodes {
-                    flip(&data(federation, *index).join("chain"), &mut random)?;
+                    let database = if random.below(2) == 0 { "chain/rocksdb" } else { "evm" };
+                    flip(&data(federation, *index).join(database), &mut random)?;
                 }
             }
         }
         Ok(())
     }
 
-    pub(super) fn heal(&self, federation: &mut Federation) -> Result<(), Failure> {
+    /// Ends the fault, and notes what the nodes say first.
+    pub(super) fn heal(&self, federation: &mut Federation, ledger: &mut Ledger) -> Result<(), Failure> {
         match self.kind {
             Kind::Kill => {
                 for index in &self.nodes {
@@ -118,8 +166,14 @@ impl Fault {
                         // While it reads its database, or a moment later.
                         std::thread::sleep(Duration::from_millis(self.seed % 1500));
                         node.kill();
-                        node.start()?;
+                        start_again(node, ledger)?;
                     }
+                }
+            }
+            Kind::Blackout => {
+                // One after the other: the first ones have nobody to learn from what they forgot.
+                for node in self.victims(federation) {
+                    start_again(node, ledger)?;
                 }
             }
             Kind::Pause => self.each(federation, |node| node.signal("CONT")),
@@ -132,6 +186,27 @@ impl Fault {
             Kind::DiskFull => {
                 for node in self.victims(federation) {
                     node.free_disk()?;
+                    if node.start_if_ended()?.is_none() {
+                        println!("         node {} went on without room", node.index);
+                    }
+                }
+            }
+            Kind::SyncError => {
+                for node in self.victims(federation) {
+                    node.fail_syncs(false)?;
+                    // Whoever goes on after a failed sync acknowledges what may not be on disk.
+                    if node.start_if_ended()?.is_none() {
+                        let wrong = format!("node {} went on although its syncs failed", node.index);
+                        ledger.violations.push(wrong);
+                    }
+                }
+            }
+            Kind::Memory => {
+                for node in self.victims(federation) {
+                    node.limit_memory(false)?;
+                    if node.start_if_ended()?.is_none() {
+                        println!("         node {} lived on what it had", node.index);
+                    }
                 }
             }
             Kind::Corrupt => {
@@ -143,25 +218,25 @@ impl Fault {
         Ok(())
     }
 
-    /// A node ended by itself: whether that was to be expected of this fault, and the node was brought back.
-    pub(super) fn revive(&self, federation: &mut Federation, index: usize, end: &str) -> Result<bool, Failure> {
+    /// Brings back a node that ended by itself, if that was to be expected of this fault.
+    pub(super) fn revive(&self, federation: &mut Federation, index: usize, end: &str) -> Result<Revival, Failure> {
         if !self.nodes.contains(&index) {
-            return Ok(false);
+            return Ok(Revival::Unexpected);
         }
         match self.kind {
             Kind::Corrupt => {
                 println!("         node {index} noticed the damage ({end}); it begins with empty databases");
                 begin_anew(federation, index)?;
-                Ok(true)
+                Ok(Revival::Anew)
             }
-            Kind::DiskFull => {
+            Kind::DiskFull | Kind::SyncError | Kind::Memory => {
                 println!("         node {index} had ended ({end}); it is started again");
                 if let Some(node) = federation.nodes.get_mut(index) {
                     node.start()?;
                 }
-                Ok(true)
+                Ok(Revival::Restarted)
             }
-            Kind::Kill | Kind::Pause | Kind::Partition | Kind::Clock => Ok(false),
+            Kind::Kill | Kind::Blackout | Kind::Pause | Kind::Partition | Kind::Clock => Ok(Revival::Unexpected),
         }
     }
 
@@ -180,11 +255,27 @@ impl Fault {
     }
 }
 
-/// Gives a stopped node empty databases and starts it; its signing record and its keys stay.
+/// Starts a node that was killed, and notes its first answer. That it does not come up again is a broken promise.
+fn start_again(node: &mut Node, ledger: &mut Ledger) -> Result<(), Failure> {
+    node.start()?;
+    match node.until_answers(START) {
+        Ok(status) => {
+            ledger.observe_one(node.index, &status);
+            Ok(())
+        }
+        Err(failure) => {
+            let end = node.ended().map(|end| format!(" ({end})")).unwrap_or_default();
+            ledger.violations.push(format!("node {} did not come up again after SIGKILL{end}", node.index));
+            Err(failure)
+        }
+    }
+}
+
+/// Gives a stopped node empty databases and starts it; its signing record, its keys and its transactions stay.
 fn begin_anew(federation: &mut Federation, index: usize) -> Result<(), Failure> {
     let folder = data(federation, index);
     let Some(node) = federation.nodes.get_mut(index) else { return Ok(()) };
-    for part in ["chain", "evm", "pool"] {
+    for part in ["chain", "evm"] {
         let path = folder.join(part);
         if path.exists() {
             fs::remove_dir_all(&path).map_err(|error| Failure::file("remove", &path, &error))?;
@@ -197,7 +288,8 @@ fn data(federation: &Federation, index: usize) -> PathBuf {
     federation.folder.join(format!("chain/member-{index}/data"))
 }
 
-/// Flips bytes in the middle of the largest files of a database.
+/// Flips bytes of the largest files of a database, where something is written: RocksDB makes its logs longer than what
+/// they hold.
 fn flip(folder: &Path, random: &mut Random) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::file("damage", folder, &error);
     let mut files: Vec<(u64, PathBuf)> = fs::read_dir(folder)
@@ -210,18 +302,20 @@ fn flip(folder: &Path, random: &mut Random) -> Result<(), Failure> {
         .filter_map(|entry| Some((entry.metadata().ok()?.len(), entry.path())))
         .filter(|(length, _)| *length > 64)
         .collect();
+    if files.is_empty() {
+        return Err(Failure::work(format!("no file to damage in {}", folder.display())));
+    }
     files.sort_unstable();
-    for (length, path) in files.into_iter().rev().take(3) {
-        let mut file = fs::OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+    for (_, path) in files.into_iter().rev().take(3) {
+        let mut bytes = fs::read(&path).map_err(failed)?;
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         for _ in 0..8 {
-            let place = random.below(length);
-            let mut byte = [0];
-            file.seek(SeekFrom::Start(place)).map_err(failed)?;
-            file.read_exact(&mut byte).map_err(failed)?;
-            file.seek(SeekFrom::Start(place)).map_err(failed)?;
-            file.write_all(&[byte[0] ^ 0xff]).map_err(failed)?;
+            let place = usize::try_from(random.below(u64::try_from(written).unwrap_or(1))).unwrap_or(0);
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= 0xff;
+            }
         }
-        file.sync_all().map_err(failed)?;
+        fs::write(&path, bytes).map_err(failed)?;
     }
     Ok(())
 }

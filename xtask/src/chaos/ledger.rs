@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::signatures::Signatures;
 use crate::federation::{Federation, Node, Status, call};
 
 /// How long an audit's question may take.
@@ -26,6 +27,7 @@ pub(super) struct Ledger {
     pub(super) acknowledged: u64,
     pub(super) lost: u64,
     pub(super) looked_up: u64,
+    pub(super) signatures: Signatures,
     pub(super) violations: Vec<String>,
 }
 
@@ -33,27 +35,33 @@ impl Ledger {
     /// Takes in what the nodes say now.
     pub(super) fn observe(&mut self, statuses: &[Option<Status>]) {
         for (index, status) in statuses.iter().enumerate() {
-            let Some(status) = status else { continue };
-            self.agree("safe", index, status.safe, &status.safe_root);
-            self.agree("finalized", index, status.finalized, &status.finalized_root);
-            let (safe, finalized) = self.reached.entry(index).or_default();
-            let back = status.safe < *safe || status.finalized < *finalized;
-            if back && !(status.safe == 0 && status.head == 0) {
-                // A node that was given empty databases begins again; it shows a lower safe block until it has synced.
-                if status.synced {
-                    self.violations.push(format!(
-                        "node {index} went back from safe {safe}, finalized {finalized} to {}, {}",
-                        status.safe, status.finalized
-                    ));
-                }
-            } else {
-                (*safe, *finalized) = ((*safe).max(status.safe), (*finalized).max(status.finalized));
-            }
-            let own = self.by_node.entry(index).or_default();
-            if own.insert(status.safe, status.safe_root.clone()).is_none() {
-                self.acknowledged += 1;
+            if let Some(status) = status {
+                self.observe_one(index, status);
             }
         }
+    }
+
+    /// Takes in what one node says.
+    pub(super) fn observe_one(&mut self, index: usize, status: &Status) {
+        self.agree("safe", index, status.safe, &status.safe_root);
+        self.agree("finalized", index, status.finalized, &status.finalized_root);
+        let (safe, finalized) = self.reached.entry(index).or_default();
+        if status.safe < *safe || status.finalized < *finalized {
+            self.violations.push(format!(
+                "node {index} went back from safe {safe}, finalized {finalized} to {}, {}",
+                status.safe, status.finalized
+            ));
+        }
+        (*safe, *finalized) = ((*safe).max(status.safe), (*finalized).max(status.finalized));
+        let own = self.by_node.entry(index).or_default();
+        if own.insert(status.safe, status.safe_root.clone()).is_none() {
+            self.acknowledged += 1;
+        }
+    }
+
+    /// A node was given empty databases: it begins again and may show less than before.
+    pub(super) fn begins_anew(&mut self, index: usize) {
+        self.reached.remove(&index);
     }
 
     fn agree(&mut self, tag: &str, index: usize, height: u64, root: &str) {
@@ -80,6 +88,9 @@ impl Ledger {
                 self.looked_up += 1;
                 let block = call(node.rpc, "alys_blockByHeight", &json!([height]), ANSWER);
                 let found = block.as_ref().and_then(|block| block["root"].as_str());
+                if let Some(block) = &block {
+                    self.signatures.observe(block);
+                }
                 if found != Some(root.as_str()) {
                     self.lost += 1;
                     self.violations.push(format!(
@@ -140,7 +151,10 @@ mod tests {
     fn a_node_that_goes_back_is_a_violation() {
         let mut ledger = Ledger::default();
         ledger.observe(&[status(5, "0xaa")]);
-        ledger.observe(&[status(4, "0x99")]);
+        ledger.begins_anew(0);
+        ledger.observe(&[status(3, "0x88")]);
+        assert!(ledger.violations.is_empty());
+        ledger.observe(&[status(2, "0x77")]);
         assert_eq!(ledger.violations.len(), 1);
     }
 }

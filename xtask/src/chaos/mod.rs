@@ -3,22 +3,26 @@
 //! Exit codes: 0 nothing found, 3 a promise was broken, 4 no progress after a fault had been healed, 5 a fault that was
 //! asked for never happened, 6 the run itself could not be carried out.
 
+mod canary;
 mod faults;
 mod ledger;
 mod report;
+mod signatures;
+mod transactions;
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::federation::{Federation, Plan, line, program};
 use crate::testnet::number;
-use faults::{Fault, Kind, Random};
+use faults::{Fault, Kind, Random, Revival};
 use ledger::Ledger;
 use report::{Report, write};
+use transactions::Load;
 
 const VIOLATION: u8 = 3;
 const NO_PROGRESS: u8 = 4;
@@ -34,6 +38,10 @@ const QUIET: Duration = Duration::from_secs(4);
 /// How often the nodes are watched.
 const WATCH: Duration = Duration::from_millis(250);
 
+/// Transfers sent to each node in a second, unless the command line says otherwise.
+const RATE: f64 = 2.0;
+
+#[derive(Clone)]
 struct Arguments {
     seed: u64,
     minutes: u64,
@@ -41,15 +49,25 @@ struct Arguments {
     report: PathBuf,
     plan: Plan,
     keep: bool,
+    rate: f64,
+    canary: bool,
 }
 
 pub(crate) fn chaos(args: &[String]) -> Result<(), Failure> {
     let arguments = parse(args)?;
+    if arguments.canary {
+        return canary::canary(&arguments);
+    }
     let program = program(&arguments.plan)?;
+    carry_out(&program, &arguments)
+}
+
+/// A whole run with a program that is there.
+fn carry_out(program: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let broken = |failure: Failure| failure.with_code(INFRASTRUCTURE);
     fs::create_dir_all(&arguments.plan.folder)
         .map_err(|error| broken(Failure::file("make", &arguments.plan.folder, &error)))?;
-    let mut federation = Federation::start(&program, &arguments.plan).map_err(broken)?;
+    let mut federation = Federation::start(program, &arguments.plan).map_err(broken)?;
     println!("seed {}; folder {}", arguments.seed, arguments.plan.folder.display());
     let mut run = Run {
         random: Random::new(arguments.seed),
@@ -57,16 +75,18 @@ pub(crate) fn chaos(args: &[String]) -> Result<(), Failure> {
         report: Report::new(arguments.seed, arguments.plan.nodes, &arguments.kinds),
         began: Instant::now(),
     };
-    let outcome = run.carry_out(&mut federation, &arguments);
+    let outcome = run.carry_out(&mut federation, program, arguments);
     if let Err(failure) = &outcome {
         run.report.failure = Some(failure.to_string());
     }
     let ends = federation.stop();
+    let records = run.ledger.signatures.audit(program, &federation).map_err(broken)?;
+    run.ledger.violations.extend(records);
     run.report.finish(&run.ledger, run.began.elapsed(), &ends);
     write(&run.report, &arguments.report).map_err(broken)?;
     println!("{}", run.report.markdown());
     println!("report in {}", arguments.report.display());
-    let verdict = outcome.and_then(|()| verdict(&run, &arguments));
+    let verdict = verdict(&run, arguments, outcome);
     if verdict.is_ok() && !arguments.keep {
         fs::remove_dir_all(&arguments.plan.folder)
             .map_err(|error| broken(Failure::file("remove", &arguments.plan.folder, &error)))?;
@@ -74,12 +94,14 @@ pub(crate) fn chaos(args: &[String]) -> Result<(), Failure> {
     verdict
 }
 
-fn verdict(run: &Run, arguments: &Arguments) -> Result<(), Failure> {
+/// A broken promise weighs more than how the run ended.
+fn verdict(run: &Run, arguments: &Arguments, outcome: Result<(), Failure>) -> Result<(), Failure> {
     if let Some(first) = run.ledger.violations.first() {
         return Err(Failure::work(format!("{} promises were broken", run.ledger.violations.len()))
             .because(first)
             .with_code(VIOLATION));
     }
+    outcome?;
     let never: Vec<&str> =
         arguments.kinds.iter().filter(|kind| run.report.count(**kind) == 0).map(|kind| kind.name()).collect();
     if !never.is_empty() {
@@ -96,13 +118,14 @@ struct Run {
 }
 
 impl Run {
-    fn carry_out(&mut self, federation: &mut Federation, arguments: &Arguments) -> Result<(), Failure> {
+    fn carry_out(&mut self, federation: &mut Federation, program: &Path, arguments: &Arguments) -> Result<(), Failure> {
         let stuck = |failure: Failure| failure.with_code(NO_PROGRESS);
         federation
             .until("a first safe block on every node", RECOVERY, |statuses| {
                 statuses.iter().all(|status| status.as_ref().is_some_and(|status| status.safe > 0))
             })
             .map_err(stuck)?;
+        let load = (arguments.rate > 0.0).then(|| Load::start(program, federation, arguments.rate)).transpose()?;
         let deadline = self.began + Duration::from_secs(arguments.minutes.saturating_mul(60));
         // Each kind once first, in the order given; then by chance.
         let mut first = arguments.kinds.iter().copied();
@@ -117,7 +140,7 @@ impl Run {
             println!("{:>5} s  {fault}", self.began.elapsed().as_secs());
             fault.inflict(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
             self.watch(federation, fault.duration);
-            fault.heal(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
+            fault.heal(federation, &mut self.ledger).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
             let took = self.recover(federation, &fault).map_err(stuck)?;
             println!(
                 "{:>5} s  level and moving again after {:.1} s",
@@ -126,6 +149,12 @@ impl Run {
             );
             self.report.add(&fault, took);
             self.ledger.audit(federation);
+        }
+        if let Some(load) = load {
+            let sent = load.stop().map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
+            let found = transactions::audit(federation, &sent);
+            (self.report.transactions, self.report.transactions_lost) = (found.acknowledged, found.lost);
+            self.ledger.violations.extend(found.violations);
         }
         // Finality must have moved, or the miner's work was lost.
         federation
@@ -156,11 +185,17 @@ impl Run {
         loop {
             for index in 0..federation.nodes.len() {
                 let ended = federation.nodes.get_mut(index).and_then(|node| node.ended());
-                if let Some(end) = ended
-                    && !fault.revive(federation, index, &end)?
-                {
-                    self.ledger.violations.push(format!("node {index} ended by itself after {fault}: {end}"));
-                    return Err(Failure::work(format!("node {index} ended by itself: {end}")));
+                let Some(end) = ended else { continue };
+                match fault.revive(federation, index, &end)? {
+                    Revival::Restarted => {}
+                    Revival::Anew => {
+                        self.report.noticed += 1;
+                        self.ledger.begins_anew(index);
+                    }
+                    Revival::Unexpected => {
+                        self.ledger.violations.push(format!("node {index} ended by itself after {fault}: {end}"));
+                        return Err(Failure::work(format!("node {index} ended by itself: {end}")));
+                    }
                 }
             }
             let statuses = federation.statuses();
@@ -196,10 +231,13 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             program: None,
             proxied: true,
             mining: Some(3),
-            clocks: false,
+            preloaded: false,
+            environment: Vec::new(),
             small_disks: false,
         },
         keep: false,
+        rate: RATE,
+        canary: false,
     };
     let mut args = args.iter();
     while let Some(argument) = args.next() {
@@ -211,15 +249,22 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             "--slot-seconds" => arguments.plan.slot_seconds = number(value()?, 1..=60)?,
             "--faults" => arguments.kinds = kinds(value()?)?,
             "--report" => arguments.report = PathBuf::from(value()?),
+            "--rate" => arguments.rate = rate(value()?)?,
             "--debug" => arguments.plan.release = false,
             "--binary" => arguments.plan.program = Some(PathBuf::from(value()?)),
+            "--canary" => arguments.canary = true,
             "--keep" => arguments.keep = true,
             other => return Err(Failure::usage(format!("unexpected argument '{other}'"))),
         }
     }
-    arguments.plan.clocks = arguments.kinds.contains(&Kind::Clock);
+    arguments.plan.preloaded = arguments.kinds.iter().any(|kind| kind.is_preloaded());
     arguments.plan.small_disks = arguments.kinds.contains(&Kind::DiskFull);
     Ok(arguments)
+}
+
+fn rate(text: &str) -> Result<f64, Failure> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=1000.0).contains(rate));
+    rate.ok_or_else(|| Failure::usage(format!("'{text}' is no number from 0 to 1000")))
 }
 
 fn kinds(text: &str) -> Result<Vec<Kind>, Failure> {

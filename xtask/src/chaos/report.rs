@@ -30,6 +30,12 @@ pub(super) struct Report {
     acknowledged: u64,
     looked_up: u64,
     lost: u64,
+    /// Transactions that were acknowledged, and those of them that are in no block.
+    pub(super) transactions: usize,
+    pub(super) transactions_lost: usize,
+    /// Damaged databases that a node reported and gave up.
+    pub(super) noticed: usize,
+    signatures: u64,
     took: Duration,
     unclean_ends: Vec<String>,
 }
@@ -46,6 +52,10 @@ impl Report {
             acknowledged: 0,
             looked_up: 0,
             lost: 0,
+            transactions: 0,
+            transactions_lost: 0,
+            noticed: 0,
+            signatures: 0,
             took: Duration::ZERO,
             unclean_ends: Vec::new(),
         }
@@ -62,6 +72,7 @@ impl Report {
     pub(super) fn finish(&mut self, ledger: &Ledger, took: Duration, ends: &[(usize, String)]) {
         self.violations.clone_from(&ledger.violations);
         (self.acknowledged, self.looked_up, self.lost) = (ledger.acknowledged, ledger.looked_up, ledger.lost);
+        self.signatures = ledger.signatures.seen;
         self.took = took;
         self.unclean_ends = ends
             .iter()
@@ -93,6 +104,9 @@ impl Report {
             text,
             "\nRecovery (every node answers, level with the others, the chain moves): p50 {} ms, p99 {} ms, worst {} ms.\n\
              Acknowledged safe blocks: {}; looked up after faults: {}; lost: {}.\n\
+             Acknowledged transactions: {}; in no block: {}.\n\
+             Signatures compared with the records: {}.\n\
+             Damaged databases reported: {}.\n\
              Broken promises: {}.",
             percentile(&millis, 50),
             percentile(&millis, 99),
@@ -100,6 +114,10 @@ impl Report {
             self.acknowledged,
             self.looked_up,
             self.lost,
+            self.transactions,
+            self.transactions_lost,
+            self.signatures,
+            self.noticed,
             self.violations.len()
         );
         for violation in &self.violations {
@@ -127,6 +145,10 @@ impl Report {
             "acknowledged": self.acknowledged,
             "lookedUp": self.looked_up,
             "lost": self.lost,
+            "transactions": self.transactions,
+            "transactionsLost": self.transactions_lost,
+            "signatures": self.signatures,
+            "damageReported": self.noticed,
             "violations": self.violations,
             "uncleanEnds": self.unclean_ends,
             "failure": self.failure,

@@ -1,8 +1,8 @@
 //! A federation of real `alys-node` processes on this machine: what `testnet` and `chaos` share.
 
-mod clock;
 mod disk;
 mod node;
+mod preload;
 mod proxy;
 mod rpc;
 
@@ -25,7 +25,7 @@ use crate::setup;
 const PAYOUT: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
 /// How long a node may take from its start to its first answer.
-const START: Duration = Duration::from_secs(60);
+pub(crate) const START: Duration = Duration::from_secs(60);
 
 /// What kind of federation.
 #[derive(Clone, Debug)]
@@ -40,8 +40,10 @@ pub(crate) struct Plan {
     pub(crate) proxied: bool,
     /// Seconds between two rounds of mining; no miner without.
     pub(crate) mining: Option<u64>,
-    /// Whether each node has a wall clock that can be set.
-    pub(crate) clocks: bool,
+    /// Whether each node's wall clock can be set, and its syncs made to fail.
+    pub(crate) preloaded: bool,
+    /// Variables that the nodes are started with.
+    pub(crate) environment: Vec<(String, String)>,
     /// Whether each node has a disk that can be filled.
     pub(crate) small_disks: bool,
 }
@@ -59,9 +61,13 @@ pub(crate) fn program(plan: &Plan) -> Result<PathBuf, Failure> {
     if let Some(program) = &plan.program {
         return program.canonicalize().map_err(|error| Failure::file("run", program, &error));
     }
-    let release = plan.release;
+    build(plan.release, &[])
+}
+
+/// Builds the node with more arguments to cargo and gives the program's path.
+pub(crate) fn build(release: bool, more: &[&str]) -> Result<PathBuf, Failure> {
     let mut build = setup::prepare()?.cargo();
-    build.args(["build", "--package", "alys-node", "--bin", "alys-node"]);
+    build.args(["build", "--package", "alys-node", "--bin", "alys-node"]).args(more);
     if release {
         build.arg("--release");
     }
@@ -92,7 +98,7 @@ impl Federation {
         let ports: Vec<[SocketAddr; 3]> = ports.chunks_exact(3).filter_map(|three| three.try_into().ok()).collect();
         let listens: Vec<SocketAddr> = ports.iter().map(|[_, _, p2p]| *p2p).collect();
         let links = if plan.proxied { Links::proxied(&listens)? } else { Links::direct(&listens) };
-        let library = plan.clocks.then(|| clock::compile(&plan.folder)).transpose()?;
+        let library = plan.preloaded.then(|| preload::compile(&plan.folder)).transpose()?;
         let mut nodes = Vec::new();
         for (index, [rpc, metrics, p2p]) in ports.into_iter().enumerate() {
             let others = (0..plan.nodes)
@@ -117,9 +123,10 @@ impl Federation {
             ];
             let log = plan.folder.join(format!("node-{index}.log"));
             let mut node = Node::new(index, program.to_owned(), arguments, rpc, metrics, log);
+            node.environment.clone_from(&plan.environment);
             if let Some(library) = &library {
-                let offset = plan.folder.join(format!("clock-{index}"));
-                node.clock = Some(clock::Clock::new(library.clone(), offset)?);
+                let control = plan.folder.join(format!("faults-{index}"));
+                node.preload = Some(preload::Preload::new(library.clone(), control)?);
             }
             if plan.small_disks {
                 node.disk = Some(disk::SmallDisk::mount(&chain.join(format!("member-{index}/data")))?);
@@ -130,7 +137,7 @@ impl Federation {
         for node in &mut federation.nodes {
             node.start()?;
         }
-        for node in &federation.nodes {
+        for node in &mut federation.nodes {
             node.until_answers(START)?;
         }
         if let Some(period) = plan.mining {
@@ -227,12 +234,15 @@ pub(crate) fn line(statuses: &[Option<Status>]) -> String {
     cells.collect::<Vec<_>>().join("   ")
 }
 
-/// Loopback ports that were free a moment ago.
+/// Loopback ports that were free a moment ago, below those that Linux gives to outgoing connections: a node that is down
+/// does not find its port taken by one.
 pub(crate) fn free_ports(count: usize) -> Result<Vec<SocketAddr>, Failure> {
-    let failed = |error: std::io::Error| Failure::work("no free loopback port").because(error);
-    let held =
-        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    held.iter().map(|listener| listener.local_addr().map_err(failed)).collect()
+    let from = 12_000 + u16::try_from(std::process::id() % 400).unwrap_or(0) * 50;
+    let ports: Vec<SocketAddr> = (from..=u16::MAX)
+        .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()?.local_addr().ok())
+        .take(count)
+        .collect();
+    if ports.len() == count { Ok(ports) } else { Err(Failure::work("no free loopback ports")) }
 }
 
 /// The value at `percent` of sorted numbers.

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::clock::Clock;
 use super::disk::SmallDisk;
+use super::preload::Preload;
 use super::rpc::{Status, status};
 use crate::failure::Failure;
 
 /// How long a status may take.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// Bytes that a node whose memory is limited can still get.
+const SPARE_MEMORY: u64 = 2 << 20;
 
 /// A member's process, which can be ended and started again.
 pub(crate) struct Node {
@@ -27,7 +30,8 @@ pub(crate) struct Node {
     pub(crate) metrics: SocketAddr,
     pub(crate) log: PathBuf,
     process: Option<Child>,
-    pub(super) clock: Option<Clock>,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) preload: Option<Preload>,
     pub(super) disk: Option<SmallDisk>,
 }
 
@@ -40,7 +44,18 @@ impl Node {
         metrics: SocketAddr,
         log: PathBuf,
     ) -> Self {
-        Self { index, program, arguments, rpc, metrics, log, process: None, clock: None, disk: None }
+        Self {
+            index,
+            program,
+            arguments,
+            rpc,
+            metrics,
+            log,
+            process: None,
+            environment: Vec::new(),
+            preload: None,
+            disk: None,
+        }
     }
 
     /// Starts the process; its log is appended to.
@@ -49,8 +64,9 @@ impl Node {
         let log = log.map_err(|error| Failure::file("write", &self.log, &error))?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        if let Some(clock) = &self.clock {
-            clock.apply(&mut command);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(preload) = &self.preload {
+            preload.apply(&mut command);
         }
         let process = command
             .spawn()
@@ -61,7 +77,26 @@ impl Node {
 
     /// Sets its wall clock so many milliseconds ahead.
     pub(crate) fn set_clock(&self, millis: i64) -> Result<(), Failure> {
-        self.clock.as_ref().map_or(Ok(()), |clock| clock.set(millis))
+        self.preload.as_ref().map_or(Ok(()), |preload| preload.set_clock(millis))
+    }
+
+    /// Makes its syncs fail, or work again.
+    pub(crate) fn fail_syncs(&self, failing: bool) -> Result<(), Failure> {
+        self.preload.as_ref().map_or(Ok(()), |preload| preload.fail_syncs(failing))
+    }
+
+    /// Lets it have little more address space than it has now, or any again.
+    pub(crate) fn limit_memory(&self, limited: bool) -> Result<(), Failure> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let limit =
+            if limited { (address_space(process.id())? + SPARE_MEMORY).to_string() } else { "unlimited".to_owned() };
+        // Of a process that has ended there is nothing to limit.
+        let _ = Command::new("prlimit")
+            .args(["--pid", &process.id().to_string(), &format!("--as={limit}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        Ok(())
     }
 
     /// Fills its disk.
@@ -69,19 +104,17 @@ impl Node {
         self.disk.as_ref().map_or(Ok(()), SmallDisk::fill)
     }
 
-    /// Frees its disk, and starts it again if it has ended.
-    pub(crate) fn free_disk(&mut self) -> Result<(), Failure> {
-        self.disk.as_ref().map_or(Ok(()), SmallDisk::free)?;
-        match self.ended() {
-            Some(end) => {
-                println!("         node {} had ended ({end})", self.index);
-                self.start()
-            }
-            None => {
-                println!("         node {} went on without room", self.index);
-                Ok(())
-            }
-        }
+    /// Frees its disk.
+    pub(crate) fn free_disk(&self) -> Result<(), Failure> {
+        self.disk.as_ref().map_or(Ok(()), SmallDisk::free)
+    }
+
+    /// Starts it again if it has ended; gives its exit.
+    pub(crate) fn start_if_ended(&mut self) -> Result<Option<String>, Failure> {
+        let Some(end) = self.ended() else { return Ok(None) };
+        println!("         node {} had ended ({end})", self.index);
+        self.start()?;
+        Ok(Some(end))
     }
 
     /// Its exit, if it has ended by itself.
@@ -89,6 +122,10 @@ impl Node {
         let ended = self.process.as_mut()?.try_wait().ok()??;
         self.process = None;
         Some(ended.to_string())
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(Some(_))))
     }
 
     /// SIGKILL.
@@ -125,17 +162,28 @@ impl Node {
         status(self.rpc, ANSWER)
     }
 
-    pub(super) fn until_answers(&self, patience: Duration) -> Result<(), Failure> {
+    /// Its first answer, which comes before it can have learned much from others.
+    pub(crate) fn until_answers(&mut self, patience: Duration) -> Result<Status, Failure> {
         let deadline = Instant::now() + patience;
-        while self.status().is_none() {
-            if Instant::now() > deadline {
+        loop {
+            if let Some(status) = self.status() {
+                return Ok(status);
+            }
+            if Instant::now() > deadline || self.has_ended() {
                 let log = self.log.display();
                 return Err(Failure::work(format!("node {} does not answer; its log is {log}", self.index)));
             }
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(10));
         }
-        Ok(())
     }
+}
+
+/// Bytes of address space of a process (Linux's `/proc/PID/statm` counts pages of 4 KiB).
+fn address_space(process: u32) -> Result<u64, Failure> {
+    let path = PathBuf::from(format!("/proc/{process}/statm"));
+    let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
+    let pages: Option<u64> = text.split(' ').next().and_then(|pages| pages.parse().ok());
+    Ok(pages.unwrap_or(0).saturating_mul(4096))
 }
 
 /// Sends a signal by name to one process.

@@ -1,8 +1,10 @@
 //! Set-up: what a fresh machine lacks for building this workspace.
 //!
 //! Two things are expensive or absent on a bare machine: the system's packages ([`packages`]) and RocksDB's C++
-//! ([`rocksdb`]), which is compiled once into the user's cache folder instead of once per profile and checkout.
+//! ([`rocksdb`]), which is compiled once into the user's cache folder instead of once per profile and checkout. A Bitcoin
+//! Core ([`bitcoind`]) is built there only when asked for; tests run against it once it is there.
 
+mod bitcoind;
 mod packages;
 mod rocksdb;
 
@@ -14,6 +16,7 @@ use std::process::Command;
 use crate::failure::Failure;
 use crate::run::{answers, cargo, output, run};
 
+pub(crate) use bitcoind::bitcoind;
 pub(crate) use packages::{Package, ensure as ensure_packages};
 
 /// Environment variable that names the folder for what is kept between checkouts.
@@ -36,10 +39,11 @@ impl Environment {
 /// Finds or installs what the build needs.
 pub(crate) fn prepare() -> Result<Environment, Failure> {
     ensure_packages(&packages::BUILD)?;
-    let variables = match rocksdb::library_folder()? {
+    let mut variables: Vec<(&'static str, OsString)> = match rocksdb::library_folder()? {
         Some(folder) => vec![("ROCKSDB_LIB_DIR", folder.into()), ("ROCKSDB_STATIC", "1".into())],
         None => Vec::new(),
     };
+    variables.extend(bitcoind::found().map(|binary| (bitcoind::VARIABLE, binary.into())));
     Ok(Environment { variables })
 }
 

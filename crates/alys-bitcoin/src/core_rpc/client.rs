@@ -43,16 +43,6 @@ impl CoreRpc {
         Ok(Self { transport: Transport::new(config)? })
     }
 
-    /// The fee rate, in satoshis per 1000 virtual bytes, that should confirm within `blocks`; `None` when the node has
-    /// seen too little to tell.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub async fn estimate_fee_rate(&self, blocks: u16) -> Result<Option<u64>, PortError> {
-        let answer = self.must("estimatesmartfee", json!([blocks])).await?;
-        Ok(answers::fee_rate(&answer))
-    }
-
     /// A call whose refusal can only be temporary.
     async fn must(&self, method: &'static str, params: Value) -> Result<Value, PortError> {
         self.transport.call(method, params).await?.map_err(|refused| not_ready(method, refused))
@@ -208,6 +198,11 @@ impl BitcoinPort for CoreRpc {
         let position = block.txdata.iter().position(|transaction| transaction.compute_txid() == txid);
         let position = position.ok_or_else(|| nonsense(method, "a block without the transaction"))?;
         Ok(FoundTransaction::in_block(&block, height, position))
+    }
+
+    async fn estimate_fee_rate(&self, blocks: u16) -> Result<Option<u64>, PortError> {
+        let answer = self.must("estimatesmartfee", json!([blocks])).await?;
+        Ok(answers::fee_rate(&answer))
     }
 
     async fn block_template(&self) -> Result<BlockTemplate, PortError> {

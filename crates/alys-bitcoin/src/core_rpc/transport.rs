@@ -216,7 +216,7 @@ fn refusal(answer: &Value) -> Option<Refused> {
 }
 
 /// The first words of a text from outside, without control characters.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(MAX_REASON).collect()
 }
 

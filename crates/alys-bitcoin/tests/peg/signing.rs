@@ -99,6 +99,54 @@ fn another_transaction_is_not_signed_for() {
 }
 
 #[test]
+fn one_malicious_member_of_five_neither_stops_nor_diverts_a_payment() {
+    let keys = custody_keys(5);
+    let mut world = World::with(keys.clone(), 3, |_| {});
+    let payment = payment_of(&mut world);
+    let honest = |member: usize| {
+        let mut own = session(&world, &payment);
+        own.add(&keys[member].sign(world.custody(), &payment).unwrap()).unwrap();
+        own
+    };
+    let liar = &keys[4];
+    let good = liar.sign(world.custody(), &payment).unwrap();
+    // A signature of one input in the place of another's.
+    let mut wrong = good.clone();
+    wrong.inputs[0].tap_script_sigs = good.inputs[1].tap_script_sigs.clone();
+    // Signs the same requests at another fee: two payments by one member.
+    let mut dearer = payment.clone();
+    dearer.transaction.output[0].value -= bitcoin::Amount::from_sat(500);
+    let equivocating = liar.sign(world.custody(), &dearer).unwrap();
+    // Hides a false signature among good ones of others.
+    let mut poisoned = honest(0).psbt().unwrap();
+    for (input, wrong) in poisoned.inputs.iter_mut().zip(&wrong.inputs) {
+        input.tap_script_sigs.extend(wrong.tap_script_sigs.clone());
+    }
+    // The last one withholds.
+    for lie in [Some(wrong), Some(equivocating), Some(poisoned), None] {
+        let mut members: Vec<SigningSession> = (0..4).map(honest).collect();
+        if let Some(lie) = lie {
+            for member in &mut members {
+                assert!(member.add_bytes(&lie.serialize()).is_err());
+                assert_eq!(member.signers().count(), 1, "nothing of it counts");
+            }
+        }
+        // Each tells the next one all that it knows, as gossip does: three signatures come together, and one more message
+        // brings them to whoever was away.
+        for teller in 0..3 {
+            let told = members[teller].psbt().unwrap().serialize();
+            members[teller + 1].add_bytes(&told).unwrap();
+        }
+        let told = members[3].psbt().unwrap().serialize();
+        let mut away = session(&world, &payment);
+        assert_eq!(away.add_bytes(&told), Ok(3));
+        let transaction = away.assemble().unwrap();
+        assert_eq!(transaction.compute_txid(), payment.transaction.compute_txid());
+        world.regtest.clone().broadcast(transaction).unwrap();
+    }
+}
+
+#[test]
 fn bytes_that_are_no_psbt_are_refused_whatever_they_are() {
     let mut world = World::new();
     let payment = payment_of(&mut world);

@@ -2,10 +2,10 @@
 
 use super::Chain;
 use crate::{
-    ChainEvent, Effect, InputError, Message, Verified,
+    ChainEvent, ChainWrite, Effect, InputError, Message, Offence, Verified,
     evidence::{self, Proof},
 };
-use alys_primitives::{Approval, Evidence, SignedBlock, Slot};
+use alys_primitives::{Approval, Epoch, Evidence, SignedBlock, Slot};
 
 impl Chain {
     /// Takes in proofs that a peer brought.
@@ -55,10 +55,46 @@ impl Chain {
         if !self.found.insert(offence, proof.clone()) {
             return;
         }
+        let evidence = evidence::container([&proof]);
+        // Found once is found for good: nobody may be asked for the two messages again (protocol section 4).
+        self.keep(offence, evidence.clone());
         self.counters.equivocations = self.counters.equivocations.saturating_add(1);
-        let event = ChainEvent::Equivocation { member: offence.member, slot, proposal: offence.proposal };
+        let event =
+            ChainEvent::Equivocation { epoch: offence.epoch, member: offence.member, slot, proposal: offence.proposal };
         self.journal.later(Effect::Event(event));
-        self.journal.later(Effect::Broadcast(Message::Evidence(evidence::container([&proof]))));
+        self.journal.later(Effect::Broadcast(Message::Evidence(evidence)));
+    }
+
+    fn keep(&mut self, offence: Offence, evidence: Evidence) {
+        #[cfg(feature = "testing")]
+        if self.constants.scheme.planted(crate::testing::Plant::ProofsNotKept) {
+            return;
+        }
+        self.sums.add_proof(&evidence);
+        self.journal.write(ChainWrite::KeepProof { offence, proof: Box::new(evidence) });
+    }
+
+    /// Forgets proofs about epochs before this one.
+    pub(super) fn forget_proofs(&mut self, epoch: Epoch) {
+        for (offence, proof) in self.found.prune(epoch) {
+            self.sums.remove_proof(&evidence::container([&proof]));
+            self.journal.write(ChainWrite::DropProof { offence });
+        }
+    }
+
+    /// Takes back what a store kept; it was verified before it was written.
+    pub(super) fn restore_proofs(&mut self, kept: &[Evidence]) {
+        for proof in kept.iter().flat_map(evidence::proofs) {
+            if let Ok(offence) = proof.offence() {
+                self.sums.add_proof(&evidence::container([&proof]));
+                self.found.insert(offence, proof);
+            }
+        }
+    }
+
+    /// What this node holds proofs of.
+    pub fn known_proofs(&self) -> impl Iterator<Item = Offence> {
+        self.found.offences()
     }
 
     /// The proofs of equivocation that this node has found or was told, one per member, kind and epoch.

@@ -1,7 +1,10 @@
 //! Changes of the federation: a record waits for an author, and what follows when epochs change (protocol section 7).
 
 use super::Chain;
-use crate::{ChainEvent, Effect, FederationError, InputError, Message, Verified, federation::Federation, transition};
+use crate::{
+    ChainEvent, ChainWrite, Effect, FederationError, InputError, Message, RestoreError, Verified, change,
+    federation::Federation, transition,
+};
 use alys_primitives::{Epoch, FederationChange, Root, TreeHash as _};
 use std::sync::Arc;
 
@@ -47,8 +50,31 @@ impl Chain {
         self.check_federation_change(&change)?;
         let (change, basis) = change.into_parts();
         let Some(members) = basis.next_federation else { return Ok(None) };
+        self.forget_change();
+        self.sums.add_change(&change);
+        self.journal.write(ChainWrite::KeepChange(Box::new(change.clone())));
         self.change = Some(Candidate { change: change.clone(), members });
         Ok(Some(change))
+    }
+
+    fn forget_change(&mut self) {
+        if let Some(waiting) = self.change.take() {
+            self.sums.remove_change(&waiting.change);
+            self.journal.write(ChainWrite::DropChange);
+        }
+    }
+
+    /// Takes back what a store kept; it was verified before it was written.
+    pub(super) fn restore_change(&mut self, kept: FederationChange) -> Result<(), RestoreError> {
+        let members = change::parse(&kept.members, self.constants.scheme).map_err(|_| RestoreError::Change)?;
+        self.sums.add_change(&kept);
+        self.change = Some(Candidate { change: kept, members: Arc::new(members) });
+        Ok(())
+    }
+
+    /// The record that waits for an author.
+    pub fn waiting_change(&self) -> Option<&FederationChange> {
+        self.change.as_ref().map(|waiting| &waiting.change)
     }
 
     /// The record that a child of a block with these rules can carry.
@@ -74,7 +100,7 @@ impl Chain {
             return;
         }
         if self.change.as_ref().is_some_and(|waiting| waiting.change.epoch < rules.epoch) {
-            self.change = None;
+            self.forget_change();
         }
         let members = u64::try_from(rules.federation.len()).unwrap_or(u64::MAX);
         let event = ChainEvent::Epoch { epoch: rules.epoch, from: rules.height, members };
@@ -89,6 +115,6 @@ impl Chain {
             let kept = Arc::make_mut(&mut self.federations).split_off(&keep);
             self.federations = Arc::new(kept);
         }
-        self.found.prune(keep);
+        self.forget_proofs(keep);
     }
 }

@@ -2,8 +2,9 @@
 
 use super::Chain;
 use crate::{
-    ChainConfig, Checkpoint, Effect, RestoreError, Restored, RestoredBlock, basic, change, constants::Constants,
-    error::BlockError, federation::Federation, queue::Queued, scheme::Scheme, transition, tree::Entry,
+    ChainConfig, Checkpoint, Effect, Message, RestoreError, Restored, RestoredBlock, basic, change,
+    constants::Constants, error::BlockError, evidence, federation::Federation, queue::Queued, scheme::Scheme,
+    transition, tree::Entry,
 };
 use alys_auxpow::AuxPow;
 use alys_primitives::{B256, Burns, ChainSpec, Members, Notarization, Root, SignedBlock, TreeHash as _, Wei};
@@ -53,6 +54,10 @@ impl Chain {
             chain.sums.add_auxpow(&hash);
             chain.queue.insert(hash, Queued { parent_header: proof.parent.hash(), record });
         }
+        chain.restore_proofs(&restored.evidence);
+        if let Some(change) = restored.change {
+            chain.restore_change(change)?;
+        }
         chain.tree.rescan_head();
         chain.tree.rescan_safe();
         chain.stalled = chain.needs_auxpow();
@@ -68,8 +73,19 @@ impl Chain {
         chain.view = chain.current_view();
         let forkchoice = chain.forkchoice();
         chain.journal.now(Effect::Forkchoice(forkchoice));
+        chain.tell_again();
         chain.vote_again();
         Ok(chain)
+    }
+
+    /// Tells the peers of what waits for an author: we may have stopped between the write and the telling.
+    fn tell_again(&mut self) {
+        for proof in self.found.iter() {
+            self.journal.now(Effect::Broadcast(Message::Evidence(evidence::container([proof]))));
+        }
+        if let Some(waiting) = self.waiting_change().cloned() {
+            self.journal.now(Effect::Broadcast(Message::FederationChange(waiting)));
+        }
     }
 
     /// Puts a stored block back into the tree, with its certificate.

@@ -111,6 +111,17 @@ impl Custody {
         &self.leaf
     }
 
+    /// The output as a descriptor, which wallets and miniscript understand; without a checksum.
+    pub fn descriptor(&self) -> String {
+        let mut text = format!("tr({},multi_a({}", self.control.internal_key, self.threshold);
+        for key in &self.keys {
+            text.push(',');
+            text.push_str(&key.to_string());
+        }
+        text.push_str("))");
+        text
+    }
+
     /// Hash of the tapscript, which signatures cover.
     pub fn leaf_hash(&self) -> TapLeafHash {
         TapLeafHash::from_script(&self.leaf, LeafVersion::TapScript)

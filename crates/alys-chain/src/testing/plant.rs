@@ -25,6 +25,8 @@ pub enum Plant {
     StaleHeights,
     /// Queued work is not written.
     WorkNotKept,
+    /// Proofs of equivocation are not written.
+    ProofsNotKept,
     /// The store says that a write is durable and never syncs it. Not in the core but in the simulated disk.
     SkippedSync,
     /// The signing record does not survive a crash. Not in the core but in the simulated signer.
@@ -33,7 +35,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CountStrangers,
         Self::HalfIsQuorum,
         Self::ReleaseBeforePersist,
@@ -45,6 +47,7 @@ impl Plant {
         Self::EvidenceUnchecked,
         Self::StaleHeights,
         Self::WorkNotKept,
+        Self::ProofsNotKept,
         Self::SkippedSync,
         Self::LostSigningRecord,
     ];
@@ -63,6 +66,7 @@ impl Plant {
             Self::EvidenceUnchecked => "evidence-unchecked",
             Self::StaleHeights => "stale-heights",
             Self::WorkNotKept => "work-not-kept",
+            Self::ProofsNotKept => "proofs-not-kept",
             Self::SkippedSync => "skipped-sync",
             Self::LostSigningRecord => "lost-signing-record",
         }

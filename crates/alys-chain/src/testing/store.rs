@@ -1,7 +1,7 @@
 //! A store that keeps what was synced, and after a crash any prefix of what was not.
 
-use crate::{BatchId, ChainBatch, ChainWrite, Checkpoint, Pointers, Restored, RestoredBlock};
-use alys_primitives::{AuxPowRecord, Burns, Height, Notarization, Root, SignedBlock, Wei};
+use crate::{BatchId, ChainBatch, ChainWrite, Checkpoint, Offence, Pointers, Restored, RestoredBlock};
+use alys_primitives::{AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Root, SignedBlock, Wei};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -13,6 +13,8 @@ struct Disk {
     blocks: BTreeMap<Root, (Arc<SignedBlock>, Wei, Burns)>,
     certificates: BTreeMap<Root, Notarization>,
     auxpow: BTreeMap<Root, AuxPowRecord>,
+    proofs: BTreeMap<Offence, Evidence>,
+    change: Option<FederationChange>,
     canonical: BTreeMap<Height, Root>,
     pointers: Option<Pointers>,
     checkpoint: Option<Checkpoint>,
@@ -84,6 +86,8 @@ impl StoreModel {
             blocks,
             certificates,
             auxpow: disk.auxpow.values().cloned().collect(),
+            evidence: disk.proofs.values().cloned().collect(),
+            change: disk.change.clone(),
             pointers: disk.pointers,
             state_root: disk.state_root,
         }
@@ -137,6 +141,14 @@ impl Disk {
                 ChainWrite::DropAuxPow { hash } => {
                     self.auxpow.remove(&hash);
                 }
+                ChainWrite::KeepProof { offence, proof } => {
+                    self.proofs.insert(offence, *proof);
+                }
+                ChainWrite::DropProof { offence } => {
+                    self.proofs.remove(&offence);
+                }
+                ChainWrite::KeepChange(change) => self.change = Some(*change),
+                ChainWrite::DropChange => self.change = None,
                 ChainWrite::Canonical { height, root } => {
                     self.canonical.insert(height, root);
                 }

@@ -67,6 +67,8 @@ pub struct Timeouts {
     pub capabilities: Duration,
     /// `eth_*`, for which there is no rule.
     pub eth: Duration,
+    /// A user's call that is handed through.
+    pub forward: Duration,
 }
 
 impl Default for Timeouts {
@@ -77,6 +79,7 @@ impl Default for Timeouts {
             get_payload: Duration::from_secs(1),
             capabilities: Duration::from_secs(1),
             eth: Duration::from_secs(4),
+            forward: Duration::from_secs(30),
         }
     }
 }
@@ -93,7 +96,8 @@ pub struct ChainIdentity {
 /// The client's configuration.
 #[derive(Clone, Debug)]
 pub struct EngineClientConfig {
-    /// The engines, the preferred one first. Another is used only while those before it give no answers.
+    /// The engines, in the order in which they are tried. The first is asked until it gives no answer, then the next, and
+    /// so on in a circle: one that answers is kept.
     pub endpoints: Vec<EndpointConfig>,
     /// The chain.
     pub chain: ChainIdentity,

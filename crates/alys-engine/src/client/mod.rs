@@ -6,10 +6,12 @@
 mod config;
 mod endpoint;
 mod fees;
+mod forward;
 mod replay;
 mod transport;
 
 pub use config::{ChainIdentity, ConfigError, EndpointConfig, EngineClientConfig, RetryPolicy, Timeouts};
+pub use forward::ForwardError;
 pub use replay::{HistoryFuture, PayloadHistory};
 
 use crate::wire::{self, Envelope, ForkchoiceResult, Payload, PayloadAttributes, PayloadVersion, Status};
@@ -73,16 +75,14 @@ impl std::fmt::Debug for EngineClient {
 
 /// An answer and the endpoint that gave it.
 struct Answered<T> {
-    value: Option<T>,
+    value: T,
     endpoint: usize,
     url: String,
 }
 
-impl<T> Answered<T> {
-    fn required(self, method: &str) -> Result<T, EngineError> {
-        let url = self.url;
-        self.value.ok_or_else(|| EngineError::Broken { reason: format!("`{method}`: {url} answered null") })
-    }
+/// For answers that may not be `null`.
+fn required<T>(value: Option<T>) -> Result<T, String> {
+    value.ok_or_else(|| "null".to_owned())
 }
 
 impl EngineClient {
@@ -122,17 +122,25 @@ impl EngineClient {
         })
     }
 
-    /// Asks the active endpoint, and the others while it gives no answer.
-    async fn ask<T: DeserializeOwned>(
+    /// Asks the active endpoint, and the others while it gives no answer that `accept` takes.
+    async fn ask<T: DeserializeOwned, U>(
         &self,
         choose: impl Fn(&Session) -> Call + Send + Sync,
-    ) -> Result<Answered<T>, EngineError> {
+        accept: impl Fn(Option<T>) -> Result<U, String> + Send + Sync,
+    ) -> Result<Answered<U>, EngineError> {
         let inner = &*self.inner;
         let mut last = None;
         for attempt in 0..inner.retry.attempts.max(1) {
             self.pause_before(attempt).await;
             let index = inner.active.load(Ordering::Relaxed);
-            match self.ask_endpoint(index, &choose).await {
+            let answer = self.ask_endpoint(index, &choose).await.and_then(|Answered { value, endpoint, url }| {
+                let method = "an answer";
+                match accept(value) {
+                    Ok(value) => Ok(Answered { value, endpoint, url }),
+                    Err(reason) => Err(CallError::Nonsense { url: url.into(), method, reason }),
+                }
+            });
+            match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is_transient() => {
                     self.give_up_on(index, &error);
@@ -151,7 +159,7 @@ impl EngineClient {
         &self,
         index: usize,
         choose: impl Fn(&Session) -> Call + Send + Sync,
-    ) -> Result<Answered<T>, CallError> {
+    ) -> Result<Answered<Option<T>>, CallError> {
         let inner = &*self.inner;
         let endpoint = inner.endpoints.get(index).or_else(|| inner.endpoints.first()).ok_or_else(|| {
             CallError::Mismatch(EngineError::Unavailable { reason: "there are no endpoints".to_owned() })
@@ -172,6 +180,14 @@ impl EngineClient {
             metrics::counter!("alys_engine_failovers_total").increment(1);
         }
         tracing::warn!(engine = endpoint.name(), %error, "execution engine gave no answer");
+    }
+
+    /// An engine whose answer does not fit together loses its turn.
+    fn trusting<T>(&self, index: usize, answer: Result<T, EngineError>) -> Result<T, EngineError> {
+        if let Err(error @ EngineError::Broken { .. }) = &answer {
+            self.give_up_on(index, &CallError::Mismatch(error.clone()));
+        }
+        answer
     }
 
     async fn pause_before(&self, attempt: u32) {
@@ -197,9 +213,8 @@ impl EngineClient {
     }
 
     async fn eth<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<Option<T>, EngineError> {
-        let answer =
-            self.ask(|_| Call { method, params: params.clone(), limit: self.inner.needs.timeouts.eth }).await?;
-        Ok(answer.value)
+        let limit = self.inner.needs.timeouts.eth;
+        Ok(self.ask(|_| Call { method, params: params.clone(), limit }, Ok).await?.value)
     }
 
     fn fork(&self, timestamp: u64) -> Fork {
@@ -216,10 +231,9 @@ impl EngineClient {
             Fork::Prague | Fork::Osaka => "engine_newPayloadV4",
         };
         let params = wire::new_payload_params(new, fork);
-        let answer =
-            self.ask(|_| Call { method, params: params.clone(), limit: self.inner.needs.timeouts.new_payload }).await?;
-        let status: Status = answer.required(method)?;
-        status.into_port(new.payload.block_hash).map_err(|reason| EngineError::Broken { reason })
+        let limit = self.inner.needs.timeouts.new_payload;
+        let verdict = |status: Option<Status>| required(status)?.into_port(new.payload.block_hash);
+        Ok(self.ask(|_| Call { method, params: params.clone(), limit }, verdict).await?.value)
     }
 
     /// `engine_forkchoiceUpdated`, once.
@@ -237,12 +251,14 @@ impl EngineClient {
         };
         let wire_attributes = attributes.map(|attributes| PayloadAttributes::from_port(attributes, fork));
         let params = json!([wire::Forkchoice::from(state), wire_attributes]);
-        let answer =
-            self.ask(|_| Call { method, params: params.clone(), limit: self.inner.needs.timeouts.forkchoice }).await?;
-        let endpoint = answer.endpoint;
-        let result: ForkchoiceResult = answer.required(method)?;
-        let status = result.payload_status.into_port(state.head).map_err(|reason| EngineError::Broken { reason })?;
-        let payload_id = match (attributes, result.payload_id) {
+        let limit = self.inner.needs.timeouts.forkchoice;
+        let verdict = |result: Option<ForkchoiceResult>| {
+            let result = required(result)?;
+            Ok((result.payload_status.into_port(state.head)?, result.payload_id))
+        };
+        let answer = self.ask(|_| Call { method, params: params.clone(), limit }, verdict).await?;
+        let Answered { value: (status, payload_id), endpoint, .. } = answer;
+        let payload_id = match (attributes, payload_id) {
             (Some(attributes), Some(FixedBytes(id))) if status == PayloadStatus::Valid => {
                 let id = PayloadId(id);
                 let job = Job { id, endpoint, parent: state.head, attributes: attributes.clone() };
@@ -282,7 +298,12 @@ impl EngineClient {
                     Call { method, params: json!([id]), limit: self.inner.needs.timeouts.get_payload }
                 };
                 match self.ask_endpoint::<Value>(job.endpoint, call).await {
-                    Ok(answer) => return self.check_built(job, fork, answer.required(method)?),
+                    Ok(answer) => {
+                        let built = required(answer.value)
+                            .map_err(|reason| EngineError::Broken { reason })
+                            .and_then(|envelope| self.check_built(job, fork, envelope));
+                        return self.trusting(job.endpoint, built);
+                    }
                     Err(error) if error.is_unknown_payload() => return Err(unknown),
                     Err(error) if error.is_unsupported_fork() => last = error.into(),
                     Err(error) if error.is_transient() => {
@@ -358,9 +379,7 @@ impl ExecutionEngine for EngineClient {
             params: latest.clone(),
             limit: self.inner.needs.timeouts.eth,
         };
-        let answer = self.ask(call).await?;
-        let endpoint = answer.endpoint;
-        let head: BlockStub = answer.required("eth_getBlockByNumber")?;
+        let Answered { value: head, endpoint, .. } = self.ask::<BlockStub, _>(call, required).await?;
         let inner = &*self.inner;
         let client = match inner.endpoints.get(endpoint) {
             Some(endpoint) => endpoint
@@ -385,7 +404,7 @@ impl ExecutionEngine for EngineClient {
     ) -> Result<ForkchoiceOutcome, EngineError> {
         let outcome = self.choose(state, attributes.as_ref()).await?;
         let lacks = matches!(outcome.status, PayloadStatus::Syncing | PayloadStatus::Accepted);
-        if lacks && self.replay(state.head).await? {
+        if lacks && self.replay(state.head, None).await? {
             return self.choose(state, attributes.as_ref()).await;
         }
         Ok(outcome)
@@ -406,17 +425,20 @@ impl ExecutionEngine for EngineClient {
         }
         let status = self.submit(&payload).await?;
         let lacks = matches!(status, PayloadStatus::Syncing | PayloadStatus::Accepted);
-        if lacks && self.replay(payload.payload.parent_hash).await? {
+        let parent = (payload.payload.parent_hash, payload.payload.block_number.checked_sub(1));
+        if lacks && self.replay(parent.0, parent.1).await? {
             return self.submit(&payload).await;
         }
         Ok(status)
     }
 
     async fn block_fees(&self, block_hash: B256) -> Result<BlockFees, EngineError> {
-        self.fees(block_hash).await
+        let active = self.inner.active.load(Ordering::Relaxed);
+        self.trusting(active, self.fees(block_hash).await)
     }
 
     async fn block_burns(&self, block_hash: B256) -> Result<Burns, EngineError> {
-        self.burned(block_hash).await
+        let active = self.inner.active.load(Ordering::Relaxed);
+        self.trusting(active, self.burned(block_hash).await)
     }
 }

@@ -33,11 +33,30 @@ pub(super) enum CallError {
     #[error("`{method}`: {url} answered nonsense: {reason}")]
     Nonsense { url: Box<str>, method: &'static str, reason: String },
     /// An error of JSON-RPC.
-    #[error("`{method}`: {message} (code {code})")]
-    Rejected { method: &'static str, code: i64, message: String },
+    #[error("`{method}`: {} (code {code})", .refusal.text())]
+    Rejected { method: &'static str, code: i64, refusal: Box<Refusal> },
     /// The handshake found that the engine does not fit.
     #[error("{0}")]
     Mismatch(EngineError),
+}
+
+/// What an error of JSON-RPC says besides its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) message: String,
+    pub(super) data: Option<Value>,
+}
+
+impl Refusal {
+    /// Message and data in one bounded line.
+    fn text(&self) -> String {
+        let detail = match &self.data {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => format!(": {text}"),
+            Some(other) => format!(": {other}"),
+        };
+        shorten(&format!("{}{detail}", self.message)).to_owned()
+    }
 }
 
 fn humantime(limit: &Duration) -> String {
@@ -121,8 +140,8 @@ impl From<CallError> for EngineError {
                 Self::Unavailable { reason }
             }
             CallError::Nonsense { .. } => Self::Broken { reason },
-            CallError::Rejected { code: INVALID_ATTRIBUTES, message, .. } => {
-                Self::InvalidAttributes { reason: message }
+            CallError::Rejected { code: INVALID_ATTRIBUTES, refusal, .. } => {
+                Self::InvalidAttributes { reason: refusal.text() }
             }
             CallError::Rejected { code, .. } if is_final(code) => Self::Refused { reason },
             CallError::Rejected { .. } => Self::Unavailable { reason },
@@ -237,14 +256,8 @@ impl Transport {
         }
         match (answer.result, answer.error) {
             (result, None) => Ok(result),
-            (None, Some(error)) => {
-                let detail = match &error.data {
-                    None | Some(Value::Null) => String::new(),
-                    Some(Value::String(text)) => format!(": {text}"),
-                    Some(other) => format!(": {other}"),
-                };
-                let message = shorten(&format!("{}{detail}", error.message)).to_owned();
-                Err(CallError::Rejected { method, code: error.code, message })
+            (None, Some(ErrorObject { code, message, data })) => {
+                Err(CallError::Rejected { method, code, refusal: Box::new(Refusal { message, data }) })
             }
             (Some(_), Some(_)) => Err(nonsense("both result and error".to_owned())),
         }

@@ -21,5 +21,5 @@ pub(crate) use blocks::{Outcome, decode_hash};
 pub(crate) use diff::StateDiff;
 pub(crate) use keys::{MAX_KEY, Table, account_trie_key, history_key, history_prefix, storage_key, storage_trie_key};
 pub(crate) use open::{Cf, Db, Head, LATEST_KEY, decode_block_ref};
-pub use open::{DbConfig, DbError};
+pub use open::{DbConfig, DbError, StorageFailure};
 pub(crate) use view::{HeadState, HistoricalState, Layer, Overlay, StateRead, StateScan, history_value};

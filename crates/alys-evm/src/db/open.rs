@@ -2,9 +2,11 @@
 
 use crate::heads::BlockRef;
 use alloy_primitives::B256;
+use alys_engine::EngineError;
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Options};
 use rocksdb::{WriteBatch, WriteOptions};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::Table;
 
@@ -52,6 +54,9 @@ pub enum DbError {
         /// The genesis hash asked for.
         expected: B256,
     },
+    /// An earlier write failed.
+    #[error("an earlier write to the execution database failed, the process must restart")]
+    Stopped,
     /// Something in it can't be decoded or is missing.
     #[error("execution database is damaged: {what}")]
     Corrupt {
@@ -161,6 +166,17 @@ const HISTORY_FROM_KEY: &[u8] = b"history_from";
 #[derive(Debug)]
 pub(crate) struct Db {
     inner: DB,
+    /// How a write failed, or a read of the writer's, if one has.
+    failure: OnceLock<StorageFailure>,
+}
+
+/// How an executor's database failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageFailure {
+    /// Whether a write failed, so that what is on disk is unknown; otherwise something that was stored can't be read.
+    pub is_write: bool,
+    /// What the database said.
+    pub reason: String,
 }
 
 impl Db {
@@ -190,7 +206,7 @@ impl Db {
             options.set_compression_type(DBCompressionType::Lz4);
             ColumnFamilyDescriptor::new(cf.name(), options)
         });
-        let db = Self { inner: DB::open_cf_descriptors(&options, path, families)? };
+        let db = Self { inner: DB::open_cf_descriptors(&options, path, families)?, failure: OnceLock::new() };
         match db.meta_u64(VERSION_KEY)? {
             Some(found) if found > VERSION => return Err(DbError::Newer { found, known: VERSION }),
             Some(_) => {}
@@ -223,11 +239,31 @@ impl Db {
         Ok(self.inner.get_pinned_cf(self.cf(cf)?, key)?.is_some())
     }
 
-    /// Writes a batch atomically and waits until it is on disk.
+    /// Writes a batch atomically and waits until it is on disk. After a failed write every later one fails: a sync that
+    /// is tried again may claim what the disk has dropped.
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), DbError> {
+        if self.failure.get().is_some() {
+            return Err(DbError::Stopped);
+        }
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        Ok(self.inner.write_opt(batch, &options)?)
+        Ok(self.inner.write_opt(batch, &options).inspect_err(|error| {
+            let reason = format!("execution database: {error}");
+            self.failure.get_or_init(|| StorageFailure { is_write: true, reason });
+        })?)
+    }
+
+    /// Remembers that the writer can't go on, and what its askers are told: that says nothing about blocks.
+    pub(crate) fn failed(&self, error: DbError) -> EngineError {
+        tracing::error!(%error, "the execution database failed");
+        let reason = error.to_string();
+        self.failure.get_or_init(|| StorageFailure { is_write: false, reason: reason.clone() });
+        EngineError::Unavailable { reason }
+    }
+
+    /// How it has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<&StorageFailure> {
+        self.failure.get()
     }
 
     /// Writes a batch that may be lost: only for a database that does not count before it is finished.

@@ -4,7 +4,7 @@ use super::env::{StateDatabase, block_env};
 use super::header::{check_body, check_header};
 use super::receipts::Receipts;
 pub(crate) use super::run::Executed;
-use super::run::{block_state, require_request_contracts, summarize};
+use super::run::{block_state, intermediate_root, require_request_contracts, summarize};
 use crate::db::{Db, DbError, StateScan};
 use crate::trie::TrieError;
 use crate::{Forks, FullBlock};
@@ -13,6 +13,7 @@ use alloy_consensus::transaction::SignerRecoverable;
 use alloy_eips::eip7685::Requests;
 use alloy_evm::block::{BlockExecutionError, BlockExecutor};
 use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
+use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_evm::{Evm, EvmFactory, eth::EthEvmFactory};
 use alloy_primitives::B256;
 use std::borrow::Cow;
@@ -130,26 +131,28 @@ pub(crate) fn check_block<S: StateScan + Copy + std::fmt::Debug>(
     };
     let mut executor = EthBlockExecutor::new(evm, context, forks, Receipts);
     executor.apply_pre_execution_changes()?;
+    let roots_in_receipts = !forks.spec_at(header.number, header.timestamp).is_enabled_in(SpecId::BYZANTIUM);
+    let mut roots = Vec::new();
     for (index, transaction) in block.body.transactions.iter().enumerate() {
         let recovered = transaction
             .try_to_recovered_ref()
             .map_err(|error| BlockError::Transaction { index, reason: error.to_string() })?;
         executor.execute_transaction(recovered)?;
+        if roots_in_receipts {
+            roots.push(intermediate_root(&tables, executor.evm_mut().db_mut())?);
+        }
     }
     require_request_contracts(forks, header, executor.evm_mut().db_mut())?;
     let (_, result) = executor.finish()?;
-    let executed = summarize(&tables, state, result, header, block)?;
-    compare_results(forks, header, &executed)?;
+    let mut executed = summarize(&tables, state, result, header, block)?;
+    executed.set_roots(roots);
+    compare_results(header, &executed)?;
     Ok(executed)
 }
 
-fn compare_results(forks: &Forks, header: &Header, executed: &Executed) -> Result<(), BlockError> {
-    use alloy_evm::revm::primitives::hardfork::SpecId;
+fn compare_results(header: &Header, executed: &Executed) -> Result<(), BlockError> {
     BlockError::compare("gasUsed", &header.gas_used, &executed.gas_used)?;
-    // Before Byzantium receipts carry a state root instead of a status; such blocks are judged by their state root.
-    if forks.spec_at(header.number, header.timestamp).is_enabled_in(SpecId::BYZANTIUM) {
-        BlockError::compare("receiptsRoot", &header.receipts_root, &executed.receipts_root())?;
-    }
+    BlockError::compare("receiptsRoot", &header.receipts_root, &executed.receipts_root())?;
     BlockError::compare("logsBloom", &header.logs_bloom, &executed.logs_bloom())?;
     if header.requests_hash.is_some() {
         BlockError::compare("requestsHash", &header.requests_hash, &Some(executed.requests.requests_hash()))?;

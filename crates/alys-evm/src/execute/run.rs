@@ -5,7 +5,7 @@ use crate::db::{Outcome, StateDiff, StateScan};
 use crate::trie::{AccountUpdate, StateUpdate, state_diff};
 use crate::{Forks, FullBlock};
 use alloy_consensus::proofs::calculate_receipt_root;
-use alloy_consensus::{Header, ReceiptEnvelope, Transaction, TxReceipt};
+use alloy_consensus::{Eip658Value, Header, ReceiptEnvelope, Transaction, TxReceipt};
 use alloy_eips::eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS;
 use alloy_eips::eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS;
 use alloy_eips::eip7685::Requests;
@@ -46,6 +46,16 @@ pub(crate) struct Executed {
 }
 
 impl Executed {
+    /// Puts the state roots after each transaction where later receipts have their status.
+    pub(super) fn set_roots(&mut self, roots: Vec<B256>) {
+        for (receipt, root) in self.receipts.iter_mut().zip(roots) {
+            // Other types are of later forks.
+            if let ReceiptEnvelope::Legacy(receipt) = receipt {
+                receipt.receipt.status = Eip658Value::PostState(root);
+            }
+        }
+    }
+
     /// Root of the receipts trie.
     pub(crate) fn receipts_root(&self) -> B256 {
         calculate_receipt_root(&self.receipts)
@@ -100,6 +110,12 @@ pub(super) fn require_request_contracts<D: Database>(
         }
     }
     Ok(())
+}
+
+/// Root of the state as the block has made it so far: before Byzantium each receipt carries it instead of a status.
+pub(super) fn intermediate_root<S: StateScan>(tables: &S, state: &mut BlockState<'_, S>) -> Result<B256, CheckError> {
+    state.merge_transitions(BundleRetention::PlainState);
+    Ok(state_diff(tables, &state_update(state.bundle_state.clone()))?.0)
 }
 
 fn state_update(bundle: BundleState) -> StateUpdate {

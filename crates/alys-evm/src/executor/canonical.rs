@@ -1,7 +1,7 @@
 //! Moving the heads: state, trie, history and indexes in one batch.
 
+use super::Executor;
 use super::side::{Branch, SideError};
-use super::{Executor, unavailable};
 use crate::db::{Cf, DbError, Head, StateDiff, history_key, history_value};
 use crate::{BlockRef, ChainEvent, Heads};
 use alloy_primitives::B256;
@@ -34,12 +34,13 @@ impl Executor {
         let branch = match self.branch(state.head, MAX_BRANCH) {
             Ok(Some(branch)) => branch,
             Ok(None) => return Ok(without_payload(PayloadStatus::Syncing)),
-            Err(error @ (SideError::Db(_) | SideError::TooFar)) => return Err(unavailable(error)),
+            Err(SideError::Db(error)) => return Err(self.db.failed(error)),
+            Err(error @ SideError::TooFar) => return Err(refused(&error.to_string())),
         };
         let heads = self.next_heads(&state, &branch)?;
         let before = *self.heads.borrow();
         if heads != before {
-            self.move_to(before, heads, &branch).map_err(unavailable)?;
+            self.move_to(before, heads, &branch).map_err(|error| self.db.failed(error))?;
         }
         // Attributes that can't follow the head do not undo its move (Engine API, `engine_forkchoiceUpdatedV1`, 8).
         if let Some(attributes) = attributes
@@ -62,13 +63,13 @@ impl Executor {
         if branch.fork < before.finalized.number {
             return Err(refused("the head leaves the finalized block"));
         }
-        let latest = self.db.block_ref(state.head).map_err(unavailable)?;
+        let latest = self.db.block_ref(state.head).map_err(|error| self.db.failed(error))?;
         let latest = latest.ok_or(EngineError::UnknownBlock { hash: state.head })?;
         let on_chain = |hash: B256, what: &str| {
-            let block = self.db.block_ref(hash).map_err(unavailable)?;
+            let block = self.db.block_ref(hash).map_err(|error| self.db.failed(error))?;
             let block = block.ok_or_else(|| refused(&format!("the {what} block is unknown")))?;
-            let canonical =
-                block.number <= branch.fork && self.db.canonical(block.number).map_err(unavailable)? == Some(hash);
+            let canonical = block.number <= branch.fork
+                && self.db.canonical(block.number).map_err(|error| self.db.failed(error))? == Some(hash);
             if canonical || branch.blocks.contains(&hash) {
                 Ok(block)
             } else {
@@ -190,6 +191,6 @@ impl Executor {
     }
 }
 
-fn refused(reason: &str) -> EngineError {
+pub(super) fn refused(reason: &str) -> EngineError {
     EngineError::Refused { reason: reason.to_owned() }
 }

@@ -2,14 +2,15 @@
 
 use super::payload::decode_payload;
 use super::side::SideError;
-use super::{Executor, InvalidBlock, unavailable};
+use super::{Executor, InvalidBlock, MAX_BAD_BLOCKS, unavailable};
 use crate::FullBlock;
 use crate::db::{Cf, Db, DbError, HeadState};
 use crate::execute::{BlockError, CheckError, Executed, check_block};
 use alloy_consensus::Header;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, Sealed};
 use alys_engine::{EngineError, NewPayload, PayloadStatus};
 use rocksdb::WriteBatch;
+use std::sync::Arc;
 
 /// Adds code to a batch.
 pub(super) fn put_codes(
@@ -48,7 +49,7 @@ impl Executor {
     }
 
     fn take_in(&mut self, hash: B256, block: &FullBlock) -> Result<PayloadStatus, EngineError> {
-        if self.db.is_executed(hash).map_err(unavailable)? {
+        if self.db.is_executed(hash).map_err(|error| self.db.failed(error))? {
             return Ok(PayloadStatus::Valid);
         }
         let parent_hash = block.header.parent_hash;
@@ -64,7 +65,7 @@ impl Executor {
             }
             return Ok(PayloadStatus::Invalid { latest_valid_hash: latest_valid, reason });
         }
-        let Some(parent) = self.db.header(parent_hash).map_err(unavailable)? else {
+        let Some(parent) = self.db.header(parent_hash).map_err(|error| self.db.failed(error))? else {
             return Ok(PayloadStatus::Syncing);
         };
         let executed = match self.built_before(hash) {
@@ -73,15 +74,18 @@ impl Executor {
         };
         match executed {
             Ok(executed) => {
-                self.persist(hash, block, executed).map_err(unavailable)?;
+                self.persist(hash, block, executed).map_err(|error| self.db.failed(error))?;
                 Ok(PayloadStatus::Valid)
             }
-            Err(ExecuteError::Check(CheckError::Invalid(error))) => Ok(self.reject(hash, parent_hash, &error)),
+            Err(ExecuteError::Check(CheckError::Invalid(error))) => {
+                self.show_bad_block(hash, block);
+                Ok(self.reject(hash, parent_hash, &error))
+            }
             Err(ExecuteError::Side(SideError::TooFar)) => Ok(PayloadStatus::Syncing),
             Err(ExecuteError::Check(error @ (CheckError::Trie(_) | CheckError::Internal(_)))) => {
                 Err(unavailable(error))
             }
-            Err(ExecuteError::Side(SideError::Db(error))) => Err(unavailable(error)),
+            Err(ExecuteError::Side(SideError::Db(error))) => Err(self.db.failed(error)),
         }
     }
 
@@ -90,6 +94,15 @@ impl Executor {
         tracing::warn!(%hash, reason, "invalid block");
         self.remember_invalid(InvalidBlock { hash, latest_valid: Some(parent_hash), reason: reason.clone() });
         PayloadStatus::Invalid { latest_valid_hash: Some(parent_hash), reason }
+    }
+
+    /// Keeps the newest invalid blocks for readers.
+    fn show_bad_block(&self, hash: B256, block: &FullBlock) {
+        let block = Arc::new(Sealed::new_unchecked(block.clone(), hash));
+        self.bad_blocks.send_modify(|blocks| {
+            blocks.truncate(MAX_BAD_BLOCKS - 1);
+            blocks.insert(0, block);
+        });
     }
 
     fn execute(&mut self, parent: &Header, block: &FullBlock) -> Result<Executed, ExecuteError> {

@@ -8,7 +8,7 @@ mod work;
 
 pub(crate) use payload::decode_payload;
 
-use crate::db::{Db, DbConfig, DbError, Head, HeadState, StateDiff};
+use crate::db::{Db, DbConfig, DbError, Head, HeadState, StateDiff, StorageFailure};
 use crate::genesis::genesis_state;
 use crate::reader::Chain;
 use crate::source::TransactionSource;
@@ -17,7 +17,7 @@ use crate::{BlockRef, ChainEvent, EvmReader, ForkError, Forks, FullBlock, Genesi
 use alloy_consensus::{Block, BlockBody};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_genesis::Genesis;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, Sealed};
 use alys_engine::{EngineError, EngineInfo};
 use alys_primitives::Burns;
 use rocksdb::WriteBatch;
@@ -27,12 +27,16 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
 use work::PayloadJob;
+pub use work::SampleBlock;
 
 /// Payloads being built that are remembered.
 const MAX_JOBS: usize = 16;
 
 /// Invalid blocks that are remembered, so that their descendants are refused without execution.
 const MAX_INVALID: usize = 512;
+
+/// The newest invalid blocks that are kept whole, to be looked at.
+const MAX_BAD_BLOCKS: usize = 10;
 
 /// Diffs of recent blocks kept in memory, so that a block that was just executed becomes canonical without reading.
 const MAX_RECENT_DIFFS: usize = 8;
@@ -85,6 +89,19 @@ pub enum ExecutorError {
     ExtraData(usize),
 }
 
+impl ExecutorError {
+    /// True if bytes on disk are damaged: the node must resync or be restored, a restart alone does not help.
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Db(DbError::Corrupt { .. }) | Self::State(_) => true,
+            Self::Db(DbError::Rocks(error)) => error.kind() == rocksdb::ErrorKind::Corruption,
+            Self::Db(DbError::Newer { .. } | DbError::OtherGenesis { .. } | DbError::Stopped)
+            | Self::Genesis(_)
+            | Self::ExtraData(_) => false,
+        }
+    }
+}
+
 impl From<ForkError> for ExecutorError {
     fn from(error: ForkError) -> Self {
         Self::Genesis(error.into())
@@ -112,6 +129,7 @@ pub struct Executor {
     side: Option<SideState>,
     jobs: VecDeque<PayloadJob>,
     invalid: VecDeque<InvalidBlock>,
+    bad_blocks: watch::Sender<Vec<Arc<Sealed<FullBlock>>>>,
 }
 
 /// A block that was found invalid, or that descends from one.
@@ -159,12 +177,14 @@ impl Executor {
             side: None,
             jobs: VecDeque::new(),
             invalid: VecDeque::new(),
+            bad_blocks: watch::Sender::new(Vec::new()),
         })
     }
 
     /// A handle for readers.
     pub fn reader(&self) -> EvmReader {
-        EvmReader::new(self.db.clone(), self.chain.clone(), self.heads.subscribe(), self.events.clone())
+        let (heads, bad_blocks) = (self.heads.subscribe(), self.bad_blocks.subscribe());
+        EvmReader::new(self.db.clone(), self.chain.clone(), heads, self.events.clone(), bad_blocks)
     }
 
     /// Sets where built blocks get their transactions from.
@@ -189,7 +209,7 @@ impl Executor {
     /// # Errors
     /// [`EngineError::UnknownBlock`], or [`EngineError::Unavailable`] if the database fails.
     pub fn block_fees(&self, block_hash: B256) -> Result<alys_engine::BlockFees, EngineError> {
-        let outcome = self.db.outcome(block_hash).map_err(unavailable)?;
+        let outcome = self.db.outcome(block_hash).map_err(|error| self.db.failed(error))?;
         outcome
             .map(|outcome| alys_engine::BlockFees { total: outcome.fees })
             .ok_or(EngineError::UnknownBlock { hash: block_hash })
@@ -201,7 +221,7 @@ impl Executor {
     /// [`EngineError::UnknownBlock`], [`EngineError::Unavailable`] if the database fails, [`EngineError::Broken`] if the
     /// bridge contract logged what its code can't.
     pub fn block_burns(&self, block_hash: B256) -> Result<Burns, EngineError> {
-        let receipts = self.db.receipts(block_hash).map_err(unavailable)?;
+        let receipts = self.db.receipts(block_hash).map_err(|error| self.db.failed(error))?;
         let receipts = receipts.ok_or(EngineError::UnknownBlock { hash: block_hash })?;
         // Every log has its place, whatever logged it.
         let logs = (0u64..).zip(receipts.iter().flat_map(|receipt| receipt.logs()));
@@ -216,6 +236,11 @@ impl Executor {
 
     fn head(&self) -> BlockRef {
         self.heads.borrow().latest
+    }
+
+    /// How the database has failed, if it has: the process must restart.
+    pub fn storage_failure(&self) -> Option<&StorageFailure> {
+        self.db.failure()
     }
 
     fn diff(&self, hash: B256) -> Result<Arc<StateDiff>, DbError> {
@@ -250,7 +275,7 @@ impl std::fmt::Debug for Executor {
     }
 }
 
-/// A failure of the database says nothing about blocks.
+/// A failure to execute says nothing about blocks.
 fn unavailable(error: impl std::fmt::Display) -> EngineError {
     tracing::error!(%error, "execution failed");
     EngineError::Unavailable { reason: error.to_string() }

@@ -15,9 +15,9 @@ pub use trace::{TraceLimits, Traced};
 pub use types::{Account, CallOutcome, CallRequest, CallStatus, MinedReceipt, MinedTransaction, NextBlock, ReadError};
 
 use crate::db::Db;
-use crate::{ChainEvent, Forks, Heads};
+use crate::{ChainEvent, Forks, FullBlock, Heads};
 use alloy_genesis::Genesis;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Sealed};
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
 
@@ -42,6 +42,7 @@ pub struct EvmReader {
     chain: Arc<Chain>,
     heads: watch::Receiver<Heads>,
     events: broadcast::Sender<ChainEvent>,
+    bad_blocks: watch::Receiver<Vec<Arc<Sealed<FullBlock>>>>,
 }
 
 impl EvmReader {
@@ -50,8 +51,14 @@ impl EvmReader {
         chain: Arc<Chain>,
         heads: watch::Receiver<Heads>,
         events: broadcast::Sender<ChainEvent>,
+        bad_blocks: watch::Receiver<Vec<Arc<Sealed<FullBlock>>>>,
     ) -> Self {
-        Self { db, chain, heads, events }
+        Self { db, chain, heads, events, bad_blocks }
+    }
+
+    /// The newest blocks that execution found invalid since the start, newest first, at most ten.
+    pub fn bad_blocks(&self) -> Vec<Arc<Sealed<FullBlock>>> {
+        self.bad_blocks.borrow().clone()
     }
 
     pub(crate) fn db(&self) -> &Db {

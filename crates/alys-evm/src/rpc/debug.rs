@@ -102,6 +102,28 @@ pub(super) async fn raw_receipts(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<Byt
     .await
 }
 
+/// A block that execution refused.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct BadBlock {
+    block: super::blocks::RpcBlock,
+    hash: B256,
+    rlp: Bytes,
+}
+
+/// The newest blocks that execution refused since the start.
+pub(super) async fn bad_blocks(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<BadBlock>, RpcError> {
+    args.at_most(0)?;
+    rpc.read(move |rpc| {
+        let blocks = rpc.reader.bad_blocks();
+        let bad = |block: Arc<Sealed<FullBlock>>| {
+            let (hash, rlp) = (block.seal(), alloy_rlp::encode(block.inner()).into());
+            Ok(BadBlock { block: super::blocks::describe(Arc::unwrap_or_clone(block), true)?, hash, rlp })
+        };
+        blocks.into_iter().map(bad).collect()
+    })
+    .await
+}
+
 /// The bytes of a transaction, mined or in the pool; empty if it is unknown.
 pub(super) async fn raw_transaction(rpc: Arc<EthRpc>, args: Args) -> Result<Bytes, RpcError> {
     Ok(super::transactions::raw_by_hash(rpc, args).await?.unwrap_or_default())

@@ -31,7 +31,7 @@ mod transactions;
 
 pub use context::{EthRpc, NetStatus, RpcConfig, Syncing};
 pub(crate) use engine::{CheckedPayload, parse_new_payload};
-pub use engine::{EngineApi, EngineServer, EngineServerConfig, EngineServerError, engine_module};
+pub use engine::{EngineApi, EngineServer, EngineServerConfig, EngineServerError, engine_module, testing_module};
 pub use filters::FilterTask;
 pub use subscribe::HexIds;
 
@@ -49,6 +49,75 @@ macro_rules! methods {
         })?;)*
     };
 }
+
+/// Every method of [`eth_module`] but the subscriptions.
+pub const METHODS: &[&str] = &[
+    "eth_chainId",
+    "eth_accounts",
+    "eth_syncing",
+    "net_version",
+    "net_listening",
+    "net_peerCount",
+    "web3_clientVersion",
+    "web3_sha3",
+    "txpool_status",
+    "txpool_content",
+    "txpool_contentFrom",
+    "txpool_inspect",
+    "eth_getBalance",
+    "eth_getTransactionCount",
+    "eth_getCode",
+    "eth_getStorageAt",
+    "eth_getStorageValues",
+    "eth_getProof",
+    "eth_call",
+    "eth_estimateGas",
+    "eth_createAccessList",
+    "eth_simulateV1",
+    "eth_config",
+    "eth_baseFee",
+    "eth_gasPrice",
+    "eth_maxPriorityFeePerGas",
+    "eth_blobBaseFee",
+    "eth_feeHistory",
+    "eth_blockNumber",
+    "eth_getBlockByNumber",
+    "eth_getBlockByHash",
+    "eth_getHeaderByNumber",
+    "eth_getHeaderByHash",
+    "eth_getBlockTransactionCountByNumber",
+    "eth_getBlockTransactionCountByHash",
+    "eth_getUncleCountByBlockNumber",
+    "eth_getUncleCountByBlockHash",
+    "eth_getUncleByBlockNumberAndIndex",
+    "eth_getUncleByBlockHashAndIndex",
+    "eth_sendRawTransaction",
+    "eth_sendTransaction",
+    "eth_signTransaction",
+    "eth_sign",
+    "eth_getTransactionByHash",
+    "eth_getRawTransactionByHash",
+    "eth_getTransactionByBlockNumberAndIndex",
+    "eth_getTransactionByBlockHashAndIndex",
+    "eth_getTransactionReceipt",
+    "eth_getBlockReceipts",
+    "eth_getLogs",
+    "eth_newFilter",
+    "eth_newBlockFilter",
+    "eth_newPendingTransactionFilter",
+    "eth_getFilterChanges",
+    "eth_getFilterLogs",
+    "eth_uninstallFilter",
+    "debug_traceTransaction",
+    "debug_traceCall",
+    "debug_traceBlockByNumber",
+    "debug_traceBlockByHash",
+    "debug_getBadBlocks",
+    "debug_getRawBlock",
+    "debug_getRawHeader",
+    "debug_getRawReceipts",
+    "debug_getRawTransaction",
+];
 
 /// All methods over `rpc`.
 ///
@@ -125,6 +194,7 @@ pub fn eth_module(rpc: EthRpc) -> Result<RpcModule<EthRpc>, RegisterMethodError>
         "debug_traceCall" => debug::trace_call,
         "debug_traceBlockByNumber" => debug::trace_block_by_number,
         "debug_traceBlockByHash" => debug::trace_block_by_hash,
+        "debug_getBadBlocks" => debug::bad_blocks,
         "debug_getRawBlock" => debug::raw_block,
         "debug_getRawHeader" => debug::raw_header,
         "debug_getRawReceipts" => debug::raw_receipts,

@@ -6,6 +6,7 @@ use alys_engine::{EndpointConfig, JwtSecret};
 use alys_evm::pool::{JournalEntry, JournalError, PoolConfig, PoolHandle, PoolTask, TransactionJournal};
 use alys_evm::rpc::{
     EngineApi, EngineServer, EngineServerConfig, EthRpc, NetStatus, RpcConfig, engine_module, eth_module,
+    testing_module,
 };
 use alys_evm::{EvmReader, Executor, ExecutorConfig, ExecutorThread, NoTransactions, spawn};
 use jsonrpsee::server::Methods;
@@ -58,7 +59,9 @@ impl Node {
         tasks.spawn(async move { pool_task.run(follow, std::future::pending()).await.unwrap() });
         tasks.spawn(filters.run(std::future::pending()));
         let mut methods = Methods::new();
-        methods.merge(engine_module(EngineApi::new(engine, reader.clone())).unwrap()).unwrap();
+        let api = EngineApi::new(engine, reader.clone());
+        methods.merge(engine_module(api.clone()).unwrap()).unwrap();
+        methods.merge(testing_module(api).unwrap()).unwrap();
         methods.merge(eth_module(eth).unwrap()).unwrap();
         Self { methods, reader, pool, server: None, thread, tasks }
     }

@@ -1,6 +1,7 @@
 //! The gateway: JSON-RPC and the operator's listener.
 
 use crate::config::Config;
+use crate::execution::EngineFailure;
 use crate::gateway::{
     AlysRpc, Gateway, GatewayError, MiningRpc, Ops, PegRpc, Readiness, alys_module, dev_module, mining_module,
     peg_module, serve_ops,
@@ -8,7 +9,6 @@ use crate::gateway::{
 use crate::sync::SyncState;
 use alys_actor::{Actor, Context, Message, NodeSnapshot, Overflow, Phase};
 use alys_bitcoin::RegtestHandle;
-use alys_evm::rpc::{EthRpc, eth_module};
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::Methods;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -58,7 +58,9 @@ pub struct GatewayPorts {
     /// The node's configuration.
     pub config: Arc<Config>,
     /// `eth_*` and its kin.
-    pub eth: EthRpc,
+    pub eth: Methods,
+    /// Whether the engine answers.
+    pub engine: watch::Receiver<EngineFailure>,
     /// The chain's own calls; the supervision tree is filled in when the gateway starts.
     pub alys: AlysRpc,
     /// The peg's calls.
@@ -108,7 +110,7 @@ impl GatewayActor {
 
     fn methods(&self, ctx: &Context<GatewayMessage>) -> Result<Methods, RegisterMethodError> {
         let mut methods = Methods::new();
-        methods.merge(eth_module(self.ports.eth.clone())?)?;
+        methods.merge(self.ports.eth.clone())?;
         let mut alys = self.ports.alys.clone();
         alys.system = Some(ctx.system().clone());
         methods.merge(alys_module(alys)?)?;
@@ -135,6 +137,9 @@ impl GatewayActor {
             missing.push("chain state".to_owned());
         }
         drop(view);
+        if self.ports.engine.borrow().is_some() {
+            missing.push("execution engine".to_owned());
+        }
         if self.ports.alys.network.as_ref().is_some_and(|network| network.sync.borrow().state != SyncState::Synced) {
             missing.push("level with peers".to_owned());
         }

@@ -12,26 +12,27 @@ pub mod storage;
 
 pub use hand_over::HandOver;
 
+use crate::trouble::Trouble;
 use tokio::sync::watch;
 
 /// Stops the whole process in order: raised when going on could lose or contradict what was promised.
 #[derive(Clone, Debug)]
-pub struct Fatal(std::sync::Arc<watch::Sender<Option<String>>>);
+pub struct Fatal(std::sync::Arc<watch::Sender<Option<(Trouble, String)>>>);
 
 impl Fatal {
     /// The signal and its receiver.
-    pub fn new() -> (Self, watch::Receiver<Option<String>>) {
+    pub fn new() -> (Self, watch::Receiver<Option<(Trouble, String)>>) {
         let (sender, receiver) = watch::channel(None);
         (Self(std::sync::Arc::new(sender)), receiver)
     }
 
     /// Asks for the stop. The first reason stands.
-    pub fn raise(&self, reason: String) {
-        tracing::error!(reason, "fatal: the node stops");
+    pub fn raise(&self, trouble: Trouble, reason: String) {
+        tracing::error!(?trouble, reason, "fatal: the node stops");
         self.0.send_if_modified(|current| {
             let first = current.is_none();
             if first {
-                *current = Some(reason);
+                *current = Some((trouble, reason));
             }
             first
         });

@@ -4,6 +4,7 @@
 //! another process signs with the same key, and from then on this one does not (a restart listens anew).
 
 use super::Fatal;
+use crate::trouble::Trouble;
 use alys_actor::{Actor, Context, Message, Reply};
 use alys_chain::{SignRefusal, SignRequest};
 use alys_crypto::SecretKey;
@@ -114,6 +115,11 @@ impl SignerActor {
             metrics::counter!("alys_signer_refused_total", "reason" => "doppelganger").increment(1);
             return Err(SignRefusal::Suspended);
         }
+        #[cfg(feature = "canary")]
+        if crate::canary::Mistake::UnrecordedSignatures.is_made() {
+            let (SignRequest::Proposal { signing_root, .. } | SignRequest::Approval { signing_root, .. }) = request;
+            return Ok(SignatureBytes::from(self.key.sign(*signing_root).to_bytes()));
+        }
         let record = self.record.as_mut().ok_or(SignRefusal::Unavailable)?;
         let (permit, root) = match request {
             SignRequest::Proposal { slot, signing_root, .. } => {
@@ -130,7 +136,7 @@ impl SignerActor {
                 match refusal {
                     Refusal::Unrecorded(error) => {
                         if error.is_fatal() {
-                            self.fatal.raise(format!("signing record: {error}"));
+                            self.fatal.raise(Trouble::Disk, format!("signing record: {error}"));
                         }
                         Err(SignRefusal::Unavailable)
                     }

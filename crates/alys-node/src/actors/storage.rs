@@ -1,10 +1,12 @@
 //! The storage actor: the only writer of the chain's database.
 
 use super::Fatal;
+use crate::trouble::Trouble;
 use alys_actor::{Actor, Context, Message, Reply};
 use alys_chain::{ChainBatch, Restored};
 use alys_primitives::{Height, Root, SignedBlock};
 use alys_store::{Database, StoreError};
+use std::error::Error as _;
 
 /// Requests to the database's writer.
 #[derive(Debug)]
@@ -70,11 +72,14 @@ impl StorageActor {
     }
 
     fn judge<T>(fatal: &Fatal, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error) = &result
-            && error.is_fatal()
-        {
-            // What an unsuccessful sync left on disk is unknown; only a fresh start reads it for certain.
-            fatal.raise(format!("chain database: {error}"));
+        if let Err(error) = &result {
+            // What an unsuccessful sync left on disk is unknown; only a fresh start reads it for certain. And where one
+            // record is damaged others may be: what the node would go on to sign rests on all of them.
+            let trouble = if error.is_corruption() { Some(Trouble::Damage) } else { None };
+            if let Some(trouble) = trouble.or(error.is_fatal().then_some(Trouble::Disk)) {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                fatal.raise(trouble, format!("chain database: {error}{cause}"));
+            }
         }
         result
     }

@@ -1,17 +1,20 @@
-//! The bridge actor: looks at Bitcoin and at the chain every so often, and does what follows.
+//! The bridge actor: looks at the chain and at Bitcoin every so often, and does what follows.
+//!
+//! Signing takes only the chain: a member whose Bitcoin is away signs all the same, and the others send.
 
-use super::payments::{PaymentState, PaymentStatus, Payments, newest_final, signed};
+use super::member_signer::{CustodyChoice, MemberSigner};
+use super::payments::{PaymentFailure, PaymentState, PaymentStatus, Payments, Signing, newest_final, signed};
 use super::scanner::{Scanner, pegin_record};
 use super::view::BridgeView;
 use crate::actors::chain::ChainMessage;
-use alys_actor::{Actor, Addr, Context, Health, Message, Overflow};
-use alys_bitcoin::{BitcoinPort, CustodyKey, FoundTransaction, PortError};
+use alys_actor::{Actor, Addr, Context, Health, Message, Overflow, Reply};
+use alys_bitcoin::{BitcoinPort, FoundTransaction, PaymentJob, PortError, SigningError, SigningSession, Unavailable};
 use alys_chain::ChainView;
-use alys_chain::peg::{Batch, Peg, PegOffer, PegRules};
-use alys_primitives::{B256, BitcoinHeaderBytes, MAX_BITCOIN_HEADERS, Settlement};
+use alys_chain::peg::{Batch, PaymentError, Peg, PegOffer, PegRules};
+use alys_primitives::{B256, BitcoinHeaderBytes, Height, MAX_BITCOIN_HEADERS, Settlement};
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
-use bitcoin::{BlockHash, OutPoint, Txid};
+use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,13 +30,24 @@ const MAX_OFFERED: usize = 64;
 /// Rounds after which a payment that is in no block is sent again.
 const ROUNDS_PER_BROADCAST: u64 = 30;
 
+/// Rounds until a signer that did not sign is asked again.
+const ROUNDS_PER_SIGNER: u64 = 4;
+
+/// Bitcoin blocks within which a payment should confirm.
+const FEE_TARGET: u16 = 6;
+
 /// What the bridge takes.
 #[derive(Debug)]
 pub enum BridgeMessage {
     /// Look again.
     Round,
-    /// Another member's signatures of a payment: a PSBT as it came from outside.
-    Signatures(Vec<u8>),
+    /// Other members' signatures of a payment.
+    Signatures {
+        /// A PSBT as it came from outside.
+        psbt: Vec<u8>,
+        /// How many members signed in it that had not before, or what is wrong with it.
+        reply: Reply<Result<usize, SigningError>>,
+    },
 }
 
 impl Message for BridgeMessage {
@@ -41,7 +55,7 @@ impl Message for BridgeMessage {
         match self {
             Self::Round => Overflow::Coalesce,
             // Members send theirs again until the payment is in a block.
-            Self::Signatures(_) => Overflow::DropOldest,
+            Self::Signatures { .. } => Overflow::DropOldest,
         }
     }
 
@@ -52,7 +66,7 @@ impl Message for BridgeMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Round => "round",
-            Self::Signatures(_) => "signatures",
+            Self::Signatures { .. } => "signatures",
         }
     }
 }
@@ -68,7 +82,7 @@ pub struct BridgePorts<B> {
     pub chain_view: watch::Receiver<ChainView>,
     /// Where readers find the bridge's view.
     pub view: Arc<watch::Sender<BridgeView>>,
-    /// Where the network finds our signatures, as PSBTs for [`BridgeMessage::Signatures`] of the other members.
+    /// Where the network finds the signatures that we know, as PSBTs for [`BridgeMessage::Signatures`] of the other members.
     pub signatures: broadcast::Sender<Arc<[u8]>>,
 }
 
@@ -76,7 +90,7 @@ pub struct BridgePorts<B> {
 pub struct BridgeActor<B> {
     rules: Arc<PegRules>,
     ports: BridgePorts<B>,
-    key: Option<CustodyKey>,
+    signer: MemberSigner,
     period: Duration,
     scanner: Option<Scanner>,
     payments: Payments,
@@ -84,17 +98,27 @@ pub struct BridgeActor<B> {
     rounds: u64,
     /// When each payment was sent last, by transaction.
     sent: BTreeMap<Txid, u64>,
-    /// When the other members were told our signatures last, by transaction.
-    told: BTreeMap<B256, u64>,
+    /// When the other members are told next what signatures we know, by transaction.
+    told: BTreeMap<B256, Told>,
+}
+
+/// Telling the others: often at first, when they may not have come to the payment yet, then now and then.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// The round of the next time.
+    next: u64,
+    /// Rounds from there to the one after it.
+    pause: u64,
 }
 
 impl<B: BitcoinPort> BridgeActor<B> {
-    /// A bridge that looks every `period`, and signs with `key` if the node is a member.
-    pub fn new(rules: Arc<PegRules>, ports: BridgePorts<B>, key: Option<CustodyKey>, period: Duration) -> Self {
+    /// A bridge that looks every `period`, and has payments signed as `custody` says.
+    pub fn new(rules: Arc<PegRules>, ports: BridgePorts<B>, custody: &CustodyChoice, period: Duration) -> Self {
+        let signer = MemberSigner::new(custody, &rules);
         Self {
             rules,
             ports,
-            key,
+            signer,
             period,
             scanner: None,
             payments: Payments::default(),
@@ -110,25 +134,117 @@ impl<B: BitcoinPort> BridgeActor<B> {
             let view = self.ports.chain_view.borrow();
             (view.peg.clone(), view.finalized.height)
         };
-        let best = self.ports.bitcoin.best_block().await?;
-        self.scan(&peg).await?;
-        let headers = self.headers(&peg).await?;
-        let mut offer = PegOffer { headers, ..PegOffer::default() };
-        let mut statuses = BTreeMap::new();
+        let signed = self.sign(&peg, finalized).await;
+        let looked = self.look(&peg, &signed).await;
+        let mut statuses = signed.statuses;
+        if let Ok(confirmed) = &looked {
+            for (number, payment) in confirmed {
+                statuses.insert(*number, *payment);
+            }
+        }
+        self.ports.view.send_if_modified(|view| {
+            let changed = *view.payments != statuses;
+            if changed {
+                view.payments = Arc::new(statuses);
+            }
+            changed
+        });
+        looked.map(drop)
+    }
+
+    /// Has the newest final payment of each batch signed, tells the others, and gives what can be sent. Bitcoin is not
+    /// asked.
+    async fn sign(&mut self, peg: &Peg, finalized: Height) -> Signed {
         self.payments.keep(peg.ledger());
         self.sent.retain(|txid, _| self.payments.knows(&B256::from(txid.to_byte_array())));
         self.told.retain(|txid, _| self.payments.knows(txid));
+        let threshold = self.rules.custody().threshold();
+        let mut signed_payments = Signed::default();
         for batch in peg.ledger().batches() {
-            let confirmed = self.confirmed(batch).await?;
-            match &confirmed {
-                Some(found) => offer.settlements.extend(settlement(batch, found)),
-                None => offer.unconfirmed.push(batch.number),
+            let Some((number, attempt)) = newest_final(batch, finalized) else {
+                if let Some((number, attempt)) = batch.attempts.iter().enumerate().next_back() {
+                    let (txid, state) = (attempt.txid, PaymentState::AwaitsFinality);
+                    let status = PaymentStatus { txid, attempt: number, state, signers: 0, threshold };
+                    signed_payments.statuses.insert(batch.number, status);
+                }
+                continue;
+            };
+            let mut status = PaymentStatus {
+                txid: attempt.txid,
+                attempt: number,
+                state: PaymentState::Signing,
+                signers: 0,
+                threshold,
+            };
+            match self.payments.signing(&self.rules, peg.ledger(), batch, (number, attempt)) {
+                Ok(signing) => {
+                    if self.signer.is_there() && !signing.is_signed_here && signing.ask_from <= self.rounds {
+                        let job = PaymentJob::of(peg.ledger(), batch, number, attempt);
+                        match sign_here(&mut self.signer, signing, job).await {
+                            Ok(()) => signing.is_signed_here = true,
+                            Err(failure) => {
+                                metrics::counter!("alys_peg_signer_failures_total").increment(1);
+                                let source = std::error::Error::source(&failure).map(ToString::to_string);
+                                tracing::warn!(batch = batch.number, %failure, source, "not signed here");
+                                signing.ask_from = self.rounds.saturating_add(ROUNDS_PER_SIGNER);
+                            }
+                        }
+                    }
+                    let session = &signing.session;
+                    status.signers = session.signers().count();
+                    tell(&self.ports.signatures, &mut self.told, self.rounds, session);
+                    match signed(session) {
+                        Ok(Some(transaction)) => {
+                            status.state = PaymentState::Complete;
+                            signed_payments.complete.insert(batch.number, transaction);
+                        }
+                        Ok(None) => {}
+                        Err(failure) => tracing::error!(batch = batch.number, %failure, "payment not assembled"),
+                    }
+                }
+                Err(failure) => {
+                    let source = std::error::Error::source(&failure).map(ToString::to_string);
+                    tracing::error!(batch = batch.number, %failure, source, "payment not signed");
+                }
             }
-            if let Some(status) = self.pay(&peg, batch, finalized, confirmed.as_ref()).await? {
-                statuses.insert(batch.number, status);
+            signed_payments.statuses.insert(batch.number, status);
+        }
+        signed_payments
+    }
+
+    /// Looks at Bitcoin: offers the chain what it lacks, sends what is signed. Gives the payments that were sent or are in
+    /// a block.
+    async fn look(&mut self, peg: &Peg, signed: &Signed) -> Result<BTreeMap<u64, PaymentStatus>, PortError> {
+        let best = self.ports.bitcoin.best_block().await?;
+        self.scan(peg).await?;
+        let headers = self.headers(peg).await?;
+        let fee_rate = match self.ports.bitcoin.estimate_fee_rate(FEE_TARGET).await {
+            Ok(fee_rate) => fee_rate,
+            // Without an estimate the rules' own rate is used.
+            Err(error) => {
+                tracing::debug!(%error, "no estimate of the fee rate");
+                None
+            }
+        };
+        let mut offer = PegOffer { headers, fee_rate, ..PegOffer::default() };
+        let mut known = BTreeMap::new();
+        for batch in peg.ledger().batches() {
+            let status = signed.statuses.get(&batch.number).copied();
+            if let Some(found) = self.confirmed(batch).await? {
+                offer.settlements.extend(settlement(batch, &found));
+                let txid = B256::from(found.transaction.compute_txid().to_byte_array());
+                let state = PaymentState::Confirmed { height: found.block.height };
+                known.extend(status.map(|status| (batch.number, PaymentStatus { txid, state, ..status })));
+                continue;
+            }
+            offer.unconfirmed.push(batch.number);
+            if let Some(transaction) = signed.complete.get(&batch.number) {
+                self.send(batch.number, transaction).await?;
+                let state = PaymentState::Broadcast;
+                known.extend(status.map(|status| (batch.number, PaymentStatus { state, ..status })));
             }
         }
-        offer.pegins = self.deposits(&peg, offer.headers.len());
+        offer.pegins = self.deposits(peg, offer.headers.len());
         let message = ChainMessage::PegOffer(Box::new(offer));
         if self.ports.chain.tell(message).await.is_err() {
             tracing::debug!("the chain takes no offers now");
@@ -141,11 +257,8 @@ impl<B: BitcoinPort> BridgeActor<B> {
             if *view.found != *scanner.found() {
                 view.found = Arc::new(scanner.found().clone());
             }
-            if *view.payments != statuses {
-                view.payments = Arc::new(statuses);
-            }
         });
-        Ok(())
+        Ok(known)
     }
 
     /// Looks through blocks that are new to us.
@@ -218,79 +331,73 @@ impl<B: BitcoinPort> BridgeActor<B> {
         Ok(None)
     }
 
-    /// Signs and sends a batch's newest final payment.
-    async fn pay(
-        &mut self,
-        peg: &Peg,
-        batch: &Batch,
-        finalized: alys_primitives::Height,
-        confirmed: Option<&FoundTransaction>,
-    ) -> Result<Option<PaymentStatus>, PortError> {
-        let threshold = self.rules.custody().threshold();
-        let status = |number: usize, txid: B256, state, signers| {
-            Some(PaymentStatus { txid, attempt: number, state, signers, threshold })
-        };
-        let newest = batch.attempts.iter().enumerate().next_back();
-        let Some((number, attempt)) = newest_final(batch, finalized) else {
-            return Ok(newest.and_then(|(number, a)| status(number, a.txid, PaymentState::AwaitsFinality, 0)));
-        };
-        if let Some(found) = confirmed {
-            let txid = B256::from(found.transaction.compute_txid().to_byte_array());
-            let state = PaymentState::Confirmed { height: found.block.height };
-            return Ok(status(number, txid, state, threshold));
-        }
-        let session =
-            match self.payments.session(&self.rules, peg.ledger(), batch, (number, attempt), self.key.as_ref()) {
-                Ok(session) => session,
-                Err(failure) => {
-                    let source = std::error::Error::source(&failure).map(ToString::to_string);
-                    tracing::error!(batch = batch.number, %failure, source, "payment not signed");
-                    return Ok(status(number, attempt.txid, PaymentState::Signing, 0));
-                }
-            };
-        let signers = session.signers().count();
-        if let Some(own) = session_own(self.key.as_ref(), &self.rules, session.payment())
-            && self
-                .told
-                .get(&attempt.txid)
-                .is_none_or(|round| self.rounds.saturating_sub(*round) >= ROUNDS_PER_BROADCAST)
-        {
-            self.told.insert(attempt.txid, self.rounds);
-            // No receiver means no network.
-            drop(self.ports.signatures.send(own));
-        }
-        let transaction = match signed(session) {
-            Ok(Some(transaction)) => transaction,
-            Ok(None) => return Ok(status(number, attempt.txid, PaymentState::Signing, signers)),
-            Err(failure) => {
-                tracing::error!(batch = batch.number, %failure, "payment not assembled");
-                return Ok(status(number, attempt.txid, PaymentState::Signing, signers));
-            }
-        };
+    /// Sends a signed payment, and again now and then while it is in no block.
+    async fn send(&mut self, batch: u64, transaction: &Transaction) -> Result<(), PortError> {
         let txid = transaction.compute_txid();
-        let due = self.sent.get(&txid).is_none_or(|round| self.rounds.saturating_sub(*round) >= ROUNDS_PER_BROADCAST);
-        if due {
-            match self.ports.bitcoin.broadcast(transaction).await {
-                Ok(_) => {
-                    tracing::info!(batch = batch.number, attempt = number, %txid, "payment sent");
-                    self.sent.insert(txid, self.rounds);
-                }
-                Err(error) if error.is_retryable() => return Err(error),
-                // Another attempt may have confirmed a moment ago; the next rounds tell.
-                Err(error) => tracing::warn!(batch = batch.number, %txid, %error, "payment refused by Bitcoin"),
+        if self.sent.get(&txid).is_some_and(|round| self.rounds.saturating_sub(*round) < ROUNDS_PER_BROADCAST) {
+            return Ok(());
+        }
+        match self.ports.bitcoin.broadcast(transaction.clone()).await {
+            Ok(_) => {
+                tracing::info!(batch, %txid, "payment sent");
+                self.sent.insert(txid, self.rounds);
+                Ok(())
+            }
+            Err(error) if error.is_retryable() => Err(error),
+            // Another attempt may have confirmed a moment ago; the next rounds tell.
+            Err(error) => {
+                tracing::warn!(batch, %txid, %error, "payment refused by Bitcoin");
+                Ok(())
             }
         }
-        Ok(status(number, attempt.txid, PaymentState::Broadcast, signers))
     }
 }
 
-/// Our own signatures as the other members take them; made again rather than kept, which gives the same bytes.
-fn session_own(key: Option<&CustodyKey>, rules: &PegRules, payment: &alys_chain::peg::Payment) -> Option<Arc<[u8]>> {
-    if rules.custody().keys().len() < 2 {
-        return None;
+/// Asks the member's signer, and adds its signatures to the others'.
+async fn sign_here(
+    signer: &mut MemberSigner,
+    signing: &mut Signing,
+    job: Option<PaymentJob>,
+) -> Result<(), PaymentFailure> {
+    // The batch is one of the ledger that it was taken from.
+    let job = job.ok_or(PaymentError::Empty)?;
+    if let Some(psbt) = signer.sign(&job).await? {
+        signing.session.add(&psbt)?;
     }
-    let psbt = key?.sign(rules.custody(), payment).ok()?;
-    Some(psbt.serialize().into())
+    Ok(())
+}
+
+/// What a round signed.
+#[derive(Debug, Default)]
+struct Signed {
+    /// Payments with enough signatures, by batch.
+    complete: BTreeMap<u64, Transaction>,
+    /// How far each batch's payment has come, as far as the chain and the members tell.
+    statuses: BTreeMap<u64, PaymentStatus>,
+}
+
+/// Tells the other members what signatures we know, if it is time.
+fn tell(
+    signatures: &broadcast::Sender<Arc<[u8]>>,
+    told: &mut BTreeMap<B256, Told>,
+    round: u64,
+    session: &SigningSession,
+) {
+    // A custody of one has nobody to tell; who has no signatures has nothing to tell.
+    if session.members() < 2 || session.signers().next().is_none() {
+        return;
+    }
+    let entry = told.entry(session.payment().txid()).or_insert(Told { next: round, pause: 1 });
+    if round < entry.next {
+        return;
+    }
+    entry.next = round.saturating_add(entry.pause);
+    entry.pause = entry.pause.saturating_mul(2).min(ROUNDS_PER_BROADCAST);
+    match session.psbt() {
+        // No receiver means no network.
+        Ok(psbt) => drop(signatures.send(psbt.serialize().into())),
+        Err(error) => tracing::error!(%error, "signatures not told"),
+    }
 }
 
 /// A settlement record of a confirmed payment. The chain takes it once it is deep enough.
@@ -309,16 +416,34 @@ impl<B: BitcoinPort> Actor for BridgeActor<B> {
 
     async fn handle(&mut self, message: BridgeMessage, ctx: &mut Context<BridgeMessage>) -> Result<(), Infallible> {
         match message {
-            BridgeMessage::Signatures(psbt) => match self.payments.take(&psbt) {
-                Ok(0) => {}
-                Ok(members) => tracing::debug!(members, "signatures of a payment"),
-                Err(error) => {
-                    metrics::counter!("alys_peg_signatures_refused_total").increment(1);
-                    tracing::debug!(%error, "signatures not taken");
+            BridgeMessage::Signatures { psbt, reply } => {
+                let taken = self.payments.take(&psbt);
+                match &taken {
+                    Ok(0) => {}
+                    Ok(members) => {
+                        tracing::debug!(members, "signatures of a payment");
+                        // The payment may be complete now.
+                        ctx.after(Duration::ZERO, BridgeMessage::Round);
+                    }
+                    Err(error) => {
+                        metrics::counter!("alys_peg_signatures_refused_total").increment(1);
+                        tracing::debug!(%error, "signatures not taken");
+                    }
                 }
-            },
+                reply.send(taken);
+            }
             BridgeMessage::Round => match self.round().await {
                 Ok(()) => ctx.set_health(Health::Healthy),
+                Err(error @ PortError::Unavailable(Unavailable::NotConfigured)) => {
+                    // The operator's choice, and no trouble.
+                    self.ports.view.send_if_modified(|view| {
+                        let failure = Some(error.to_string());
+                        let changed = view.failure != failure;
+                        view.failure = failure;
+                        changed
+                    });
+                    ctx.set_health(Health::Healthy);
+                }
                 Err(error) => {
                     // Bitcoin that lags, lies or is away: nothing is lost, the next round asks again.
                     metrics::counter!("alys_peg_bitcoin_failures_total").increment(1);

@@ -6,6 +6,7 @@
 
 mod actor;
 mod custody_key;
+mod member_signer;
 mod payments;
 mod scanner;
 mod view;
@@ -13,6 +14,7 @@ mod withdrawal;
 
 pub use actor::{BridgeActor, BridgeMessage, BridgePorts};
 pub use custody_key::custody_key;
+pub use member_signer::CustodyChoice;
 pub use payments::{PaymentState, PaymentStatus};
 pub use scanner::{Found, Scanner};
 pub use view::BridgeView;

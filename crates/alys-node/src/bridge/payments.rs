@@ -1,7 +1,7 @@
 //! Signing and sending the chain's payments.
 
 use alys_bitcoin::signing::decode_psbt;
-use alys_bitcoin::{CustodyKey, SigningError, SigningSession};
+use alys_bitcoin::{SignerError, SigningError, SigningSession};
 use alys_chain::peg::{Attempt, Batch, PaymentError, PegLedger, PegRules};
 use alys_primitives::{B256, Height};
 use bitcoin::Transaction;
@@ -15,6 +15,8 @@ pub enum PaymentState {
     AwaitsFinality,
     /// Signatures are missing.
     Signing,
+    /// Enough members have signed; it was not sent from here yet.
+    Complete,
     /// It was sent and is not in a block.
     Broadcast,
     /// It is in a Bitcoin block.
@@ -53,15 +55,28 @@ pub(super) enum PaymentFailure {
         /// Recorded by the chain.
         recorded: B256,
     },
-    /// It can't be signed.
-    #[error("the payment can't be signed")]
-    Sign(#[from] SigningError),
+    /// It can't be put together.
+    #[error("the payment can't be put together")]
+    Session(#[from] SigningError),
+    /// The member's signer did not sign it.
+    #[error("not signed here")]
+    Signer(#[from] SignerError),
+}
+
+/// One payment's signatures.
+#[derive(Debug)]
+pub(super) struct Signing {
+    pub(super) session: SigningSession,
+    /// Whether our own signature is among them.
+    pub(super) is_signed_here: bool,
+    /// The round from which on our signer is asked, again if it did not answer.
+    pub(super) ask_from: u64,
 }
 
 /// The payments that this node is signing, by batch and attempt.
 #[derive(Debug, Default)]
 pub(super) struct Payments {
-    sessions: BTreeMap<(u64, usize), SigningSession>,
+    sessions: BTreeMap<(u64, usize), Signing>,
 }
 
 /// The newest attempt at a batch whose block is final, with its number.
@@ -72,16 +87,16 @@ pub(super) fn newest_final(batch: &Batch, finalized: Height) -> Option<(usize, &
 impl Payments {
     /// Forgets sessions of batches that have settled or were reorganised away.
     pub(super) fn keep(&mut self, ledger: &PegLedger) {
-        self.sessions.retain(|(number, attempt), session| {
+        self.sessions.retain(|(number, attempt), signing| {
             let batch = ledger.batches().iter().find(|batch| batch.number == *number);
             let attempt = batch.and_then(|batch| batch.attempts.get(*attempt));
-            attempt.is_some_and(|attempt| attempt.txid == session.payment().txid())
+            attempt.is_some_and(|attempt| attempt.txid == signing.session.payment().txid())
         });
     }
 
     /// Whether a payment is being signed here.
     pub(super) fn knows(&self, txid: &B256) -> bool {
-        self.sessions.values().any(|session| session.payment().txid() == *txid)
+        self.sessions.values().any(|signing| signing.session.payment().txid() == *txid)
     }
 
     /// Takes a PSBT from outside into the session about its transaction; gives how many members signed in it that had not
@@ -89,20 +104,18 @@ impl Payments {
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize, SigningError> {
         let psbt = decode_psbt(bytes)?;
         let txid = B256::from(psbt.unsigned_tx.compute_txid().to_byte_array());
-        let session = self.sessions.values_mut().find(|session| session.payment().txid() == txid);
-        session.map_or(Ok(0), |session| session.add(&psbt))
+        let signing = self.sessions.values_mut().find(|signing| signing.session.payment().txid() == txid);
+        signing.map_or(Ok(0), |signing| signing.session.add(&psbt))
     }
 
-    /// The session about an attempt, begun with our own signature if we are a member. The caller has seen that the block
-    /// which carries the attempt is final.
-    pub(super) fn session(
+    /// The signatures of an attempt. The caller has seen that the block which carries the attempt is final.
+    pub(super) fn signing(
         &mut self,
         rules: &PegRules,
         ledger: &PegLedger,
         batch: &Batch,
         attempt: (usize, &Attempt),
-        key: Option<&CustodyKey>,
-    ) -> Result<&mut SigningSession, PaymentFailure> {
+    ) -> Result<&mut Signing, PaymentFailure> {
         use std::collections::btree_map::Entry;
         match self.sessions.entry((batch.number, attempt.0)) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
@@ -112,12 +125,8 @@ impl Payments {
                     let (derived, recorded) = (payment.txid(), attempt.1.txid);
                     return Err(PaymentFailure::Differs { derived, recorded });
                 }
-                let own = key.map(|key| key.sign(rules.custody(), &payment)).transpose()?;
-                let mut session = SigningSession::new(rules.custody().clone(), payment)?;
-                if let Some(own) = own {
-                    session.add(&own)?;
-                }
-                Ok(entry.insert(session))
+                let session = SigningSession::new(rules.custody().clone(), payment)?;
+                Ok(entry.insert(Signing { session, is_signed_here: false, ask_from: 0 }))
             }
         }
     }

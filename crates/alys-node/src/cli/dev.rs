@@ -33,6 +33,18 @@ pub(super) struct DevArguments {
     /// Port of metrics and health on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 9100)]
     metrics_port: u16,
+    /// Engine APIs of external execution clients on this chain's genesis.json, in order of use; the embedded EVM without.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    execution_endpoints: Vec<String>,
+    /// Their addresses for eth_*, where the Engine API's port does not serve it.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    execution_rpc_endpoints: Vec<String>,
+    /// File with the secret that they share.
+    #[arg(long, value_name = "FILE")]
+    execution_jwt_secret: Option<PathBuf>,
+    /// Keeps the embedded EVM's state of every block.
+    #[arg(long)]
+    archive: bool,
     /// Log filter, e.g. info or alys_node=debug.
     #[arg(long, default_value = "warn,alys_node::actors::mining=info")]
     log: String,
@@ -69,6 +81,10 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
     config.rpc.listen.set_port(arguments.rpc_port);
     config.metrics.listen.set_port(arguments.metrics_port);
     config.rpc.mining = true;
+    config.execution.endpoints = arguments.execution_endpoints;
+    config.execution.rpc_endpoints = arguments.execution_rpc_endpoints;
+    config.execution.jwt_secret = arguments.execution_jwt_secret;
+    config.execution.archive = arguments.archive;
     // Pages of tools under development on this machine, and wallets in the browser.
     config.rpc.origins = ["http://localhost:*", "http://127.0.0.1:*", "chrome-extension://*", "moz-extension://*"]
         .map(str::to_owned)
@@ -90,7 +106,7 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
             .metrics(metrics);
         let Some(node) = start(builder, &mut signals).await? else { return Ok(()) };
         introduce(&node, &folder);
-        let heights = tokio::spawn(print_heights(node.view.clone(), node.evm.clone()));
+        let heights = tokio::spawn(print_heights(node.view.clone(), node.store.clone()));
         let outcome = until_stopped(node, signals).await;
         heights.abort();
         outcome
@@ -113,7 +129,7 @@ fn introduce(node: &Node, folder: &Path) {
 }
 
 /// One line per block.
-async fn print_heights(mut view: tokio::sync::watch::Receiver<alys_chain::ChainView>, evm: alys_evm::EvmReader) {
+async fn print_heights(mut view: tokio::sync::watch::Receiver<alys_chain::ChainView>, store: alys_store::Reader) {
     let mut printed = None;
     while view.changed().await.is_ok() {
         let (head, safe, finalized, stalled) = {
@@ -124,8 +140,8 @@ async fn print_heights(mut view: tokio::sync::watch::Receiver<alys_chain::ChainV
             continue;
         }
         printed = Some((head.root, stalled));
-        let transactions = match evm.block_by_hash(head.execution_hash) {
-            Ok(Some(block)) => block.body.transactions.len().to_string(),
+        let transactions = match store.block(head.root) {
+            Ok(Some(found)) => found.block.payload.transactions.len().to_string(),
             Ok(None) | Err(_) => "-".to_owned(),
         };
         let note = if stalled { "  waiting for a miner" } else { "" };

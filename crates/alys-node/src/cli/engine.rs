@@ -10,6 +10,7 @@ use alys_engine::{ForkchoiceState, JwtSecret, PayloadStatus};
 use alys_evm::pool::{PoolConfig, PoolTask, RocksJournal};
 use alys_evm::rpc::{
     EngineApi, EngineServer, EngineServerConfig, EthRpc, NetStatus, RpcConfig, engine_module, eth_module,
+    testing_module,
 };
 use alys_evm::{ChainFile, Executor, ExecutorConfig, MAX_GENESIS_BYTES, NoTransactions, parse_genesis, spawn};
 use clap::Args;
@@ -205,11 +206,21 @@ async fn serve(mut executor: Executor, chain_id: u64, secret: JwtSecret, argumen
         Ok(())
     });
 
-    let eth_methods = eth_module(eth).map_err(Failure::work)?;
+    tasks.spawn(async move {
+        let executor = tokio::task::spawn_blocking(move || thread.join()).await.map_err(Failure::work)?;
+        match executor.map_err(Failure::work)?.storage_failure() {
+            Some(failure) => Err(Failure::trouble(failure.into(), failure.reason.clone())),
+            None => Ok(()),
+        }
+    });
+
+    let api = EngineApi::new(engine, reader.clone());
+    let mut eth_methods = Methods::new();
+    eth_methods.merge(eth_module(eth).map_err(Failure::work)?).map_err(Failure::work)?;
+    // Both ports are this machine's only; suites ask for it where `eth_*` is.
+    eth_methods.merge(testing_module(api.clone()).map_err(Failure::work)?).map_err(Failure::work)?;
     let mut engine_methods = Methods::new();
-    engine_methods
-        .merge(engine_module(EngineApi::new(engine, reader.clone())).map_err(Failure::work)?)
-        .map_err(Failure::work)?;
+    engine_methods.merge(engine_module(api).map_err(Failure::work)?).map_err(Failure::work)?;
     engine_methods.merge(eth_methods.clone()).map_err(Failure::work)?;
     let mut rpc = Config::default().rpc;
     rpc.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.http_port);
@@ -230,7 +241,6 @@ async fn serve(mut executor: Executor, chain_id: u64, secret: JwtSecret, argumen
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(Failure::work)??;
     }
-    tokio::task::spawn_blocking(move || thread.join()).await.map_err(Failure::work)?.map_err(Failure::work)?;
     outcome
 }
 

@@ -1,6 +1,8 @@
 //! How commands fail: one `error:` line that names the value, then `caused by:` and `help:` lines; exit code 1 when the
-//! work failed or the thing checked is invalid, 2 for wrong usage or configuration.
+//! work failed or the thing checked is invalid, 2 for wrong usage or configuration; a daemon that can't go on has the
+//! codes of [`Trouble`].
 
+use crate::trouble::Trouble;
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
@@ -22,6 +24,15 @@ impl Failure {
     /// Wrong usage or configuration.
     pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { code: 2, error: error.into(), help: None }
+    }
+
+    /// A node can't go on, or can't even start.
+    pub(crate) fn trouble(trouble: Trouble, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let failure = Self { code: trouble.exit_code(), error: error.into(), help: None };
+        match trouble {
+            Trouble::Disk => failure.help("start it again when the disk has room and works"),
+            Trouble::Damage | Trouble::Parts => failure,
+        }
     }
 
     /// Adds what the user can do about it.

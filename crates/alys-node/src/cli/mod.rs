@@ -1,7 +1,10 @@
 //! The command line.
 
 mod auxpow;
+mod bitcoin;
+mod bitcoin_regtest;
 mod config;
+mod custody_signer;
 mod databases;
 mod db;
 mod dev;
@@ -11,6 +14,7 @@ mod failure;
 mod history;
 mod init;
 mod keys;
+mod load;
 mod mine;
 mod move_chain;
 mod peg;
@@ -49,6 +53,12 @@ enum Command {
     Run(run::RunArguments),
     /// A merged miner for development chains, on a regtest Bitcoin of its own.
     Mine(mine::MineArguments),
+    /// Sends transfers of the development accounts and journals what is acknowledged.
+    Load(load::LoadArguments),
+    /// A regtest Bitcoin that the members of a development federation share, with Bitcoin Core's JSON-RPC.
+    BitcoinRegtest(bitcoin_regtest::RegtestArguments),
+    /// Signs the peg's payments for one member, behind a Unix socket and by a policy of its own.
+    CustodySigner(custody_signer::SignerArguments),
     /// The embedded EVM alone: an execution client with Engine API and eth_*.
     Engine(engine::EngineArguments),
     /// Runs Ethereum's own state, blockchain and engine fixtures.
@@ -100,6 +110,9 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::init(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Mine(arguments) => mine::mine(arguments),
+        Command::Load(arguments) => load::load(arguments),
+        Command::BitcoinRegtest(arguments) => bitcoin_regtest::bitcoin_regtest(arguments),
+        Command::CustodySigner(arguments) => custody_signer::custody_signer(arguments),
         Command::Engine(arguments) => engine::engine(arguments),
         Command::EvmTest(arguments) => evm_test::evm_test(&arguments),
         Command::Status(arguments) => status::status(&arguments),

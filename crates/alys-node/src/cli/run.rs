@@ -1,11 +1,13 @@
 //! `alys-node run`, and what it shares with `dev`.
 
+use super::bitcoin::Choice;
 use super::config::ConfigArguments;
 use super::failure::{Failure, Outcome};
 use crate::chain_files::ChainFiles;
 use crate::config::{Config, LogFormat};
 use crate::key_files::unlock;
-use crate::node::{Node, NodeBuilder, Validator};
+use crate::node::{Node, NodeBuilder, StartError, Validator};
+use crate::trouble::Trouble;
 use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::path::Path;
@@ -19,6 +21,10 @@ const WORKERS: usize = 2;
 
 /// Name of the signing record in the data folder.
 pub(super) const SIGNING_RECORD: &str = "signing-record";
+
+/// What helps against damaged databases.
+const RESYNC: &str = "move `chain` and `evm` out of the data folder and start again: the node takes the blocks from its \
+                      peers; the signing record and the keys must stay";
 
 /// Histogram bounds in seconds, from 100 µs to 10 s.
 const BUCKETS: [f64; 15] =
@@ -36,9 +42,10 @@ pub(super) fn run(arguments: RunArguments) -> Outcome {
     let reload = Reload { arguments: arguments.config, filter, config: config.clone() };
     let files = ChainFiles::read(&config.node.chain_spec, &config.node.genesis).map_err(Failure::usage)?;
     let validator = load_validator(&config)?;
+    let bitcoin = Choice::of(&config.bitcoin)?;
     let metrics = start_metrics()?;
     runtime()?.block_on(async move {
-        let mut builder = NodeBuilder::new(config, files).metrics(metrics);
+        let mut builder = bitcoin.add_to(NodeBuilder::new(config, files).metrics(metrics));
         if let Some(validator) = validator {
             builder = builder.validator(validator);
         }
@@ -149,7 +156,8 @@ impl StopSignals {
         })
     }
 
-    async fn asked(&mut self) {
+    /// Waits until one of them comes.
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -162,7 +170,16 @@ pub(super) async fn start(builder: NodeBuilder, signals: &mut StopSignals) -> Re
     tokio::select! {
         biased;
         () = signals.asked() => Ok(None),
-        started = builder.start() => started.map(Some).map_err(Failure::work),
+        started = builder.start() => started.map(Some).map_err(|error| match error.trouble() {
+            _ if matches!(error, StartError::ExecutionClient(_)) => Failure::usage(error)
+                .help("`[execution]` names the client's Engine API and the secret; its genesis must be this chain's"),
+            Some(trouble) => {
+                let of_databases = matches!(error, StartError::Store(_) | StartError::Evm(_));
+                let failure = Failure::trouble(trouble, error);
+                if trouble == Trouble::Damage && of_databases { failure.help(RESYNC) } else { failure }
+            }
+            None => Failure::work(error),
+        }),
     }
 }
 
@@ -178,7 +195,10 @@ pub(super) async fn until_stopped(node: Node, mut signals: StopSignals) -> Outco
     tracing::info!(?report, "stopped");
     match ended {
         None => Ok(()),
-        Some(ended) => Err(Failure::work(format!("the node stopped by itself: {ended}"))),
+        Some(ended) => {
+            let failure = Failure::trouble(ended.trouble(), format!("the node stopped by itself: {ended}"));
+            Err(if ended.trouble() == Trouble::Damage { failure.help(RESYNC) } else { failure })
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! The peg's calls, for depositors: where to pay, how far a deposit is, how far a withdrawal is.
 
 use crate::bridge::{BridgeView, PaymentState};
+use crate::execution::Evm;
 use alys_chain::ChainView;
 use alys_chain::peg::{PegRules, RecordedKind, Unclaimed, Unpayable};
-use alys_engine::{BRIDGE_ADDRESS, REQUEST_PEG_OUT};
-use alys_evm::EvmReader;
 use alys_primitives::{Address, B256, Height, PegOutId};
 use alys_store::Reader;
 use bitcoin::Txid;
@@ -45,7 +44,7 @@ pub struct PegRpc {
     /// The chain's database.
     pub store: Reader,
     /// The EVM's blocks.
-    pub evm: EvmReader,
+    pub evm: Evm,
 }
 
 /// The module.
@@ -58,7 +57,10 @@ pub fn peg_module(rpc: PegRpc) -> Result<RpcModule<PegRpc>, jsonrpsee::core::Reg
         module.register_method(name, |params, rpc, _| rpc.deposit_address(&params))?;
     }
     module.register_method("alys_pegInStatus", |params, rpc, _| rpc.peg_in_status(&params))?;
-    module.register_blocking_method("alys_pegOutStatus", |params, rpc, _| rpc.peg_out_status(&params))?;
+    module.register_async_method(
+        "alys_pegOutStatus",
+        |params, rpc, _| async move { rpc.peg_out_status(&params).await },
+    )?;
     Ok(module)
 }
 
@@ -96,6 +98,7 @@ impl PegRpc {
             "address": address.to_string(),
             "network": rules.network().to_core_arg(),
             "scriptPubKey": hex::encode(rules.custody().script_pubkey().as_bytes()),
+            "descriptor": rules.custody().descriptor(),
             "minSats": spec.min_pegin.0,
             "confirmations": spec.confirmations,
             "recipient": recipient,
@@ -167,7 +170,7 @@ impl PegRpc {
     }
 
     /// By EVM transaction, or by block root and log index.
-    fn peg_out_status(&self, params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
+    async fn peg_out_status(&self, params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
         self.rules()?;
         let values: Vec<Value> = params
             .parse()
@@ -177,7 +180,7 @@ impl PegRpc {
             parsed.ok_or_else(|| refusal(INVALID_PARAMS, format!("{value} is no hash (0x and 64 hex digits)")))
         };
         let ids = match values.as_slice() {
-            [transaction] => self.requests_of(hash(transaction)?)?,
+            [transaction] => self.requests_of(hash(transaction)?).await?,
             [block_root, log_index] => {
                 let log_index = log_index
                     .as_u64()
@@ -196,18 +199,13 @@ impl PegRpc {
     }
 
     /// The burns of a transaction.
-    fn requests_of(&self, transaction: B256) -> Result<Vec<PegOutId>, ErrorObjectOwned> {
+    async fn requests_of(&self, transaction: B256) -> Result<Vec<PegOutId>, ErrorObjectOwned> {
         let failed = |error: String| refusal(INTERNAL, error);
-        let Some(mined) = self.evm.receipt(transaction).map_err(|error| failed(error.to_string()))? else {
-            return Ok(Vec::new());
-        };
-        let height = Height(mined.transaction.block.number);
-        let root = self.store.canonical_root(height).map_err(|error| failed(error.to_string()))?;
+        let mined = self.evm.burns_of(transaction).await.map_err(|error| failed(error.to_string()))?;
+        let Some(mined) = mined else { return Ok(Vec::new()) };
+        let root = self.store.canonical_root(Height(mined.number)).map_err(|error| failed(error.to_string()))?;
         let Some(block_root) = root else { return Ok(Vec::new()) };
-        let logs = (mined.first_log_index..).zip(mined.receipt.logs());
-        let burns = logs
-            .filter(|(_, log)| log.address == BRIDGE_ADDRESS && log.data.topics().first() == Some(&REQUEST_PEG_OUT));
-        Ok(burns.map(|(log_index, _)| PegOutId { block_root, log_index }).collect())
+        Ok(mined.logs.into_iter().map(|log_index| PegOutId { block_root, log_index }).collect())
     }
 
     fn request(&self, id: &PegOutId) -> Result<Value, ErrorObjectOwned> {
@@ -221,7 +219,7 @@ impl PegRpc {
                 (None, 0, _) => "finalized",
                 (None, _, Some(PaymentState::Broadcast)) => "broadcast",
                 (None, _, Some(PaymentState::Confirmed { .. })) => "confirmed",
-                (None, _, Some(PaymentState::Signing)) => "signing",
+                (None, _, Some(PaymentState::Signing | PaymentState::Complete)) => "signing",
                 (None, _, Some(PaymentState::AwaitsFinality) | None) => "batched",
             };
             return Ok(json!({

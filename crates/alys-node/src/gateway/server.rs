@@ -47,7 +47,8 @@ impl Gateway {
         let hosts = HostFilterLayer::new(config.hosts.iter().map(String::as_str))
             .map_err(|error| GatewayError::Hosts { hosts: config.hosts.clone(), reason: error.to_string() })?;
         let max_body = usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX);
-        let wire = WireLayer::new(WirePolicy { max_body, origins: config.origins.clone() });
+        let max_batch = usize::try_from(config.max_batch).unwrap_or(usize::MAX);
+        let wire = WireLayer::new(WirePolicy { max_body, max_batch, origins: config.origins.clone() });
         let settings = ServerConfig::builder()
             .max_request_body_size(config.max_body_bytes)
             .max_response_body_size(config.max_response_bytes)

@@ -12,13 +12,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tower::{BoxError, Layer, Service};
+
+/// How long a client may take to send a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Limits and permissions of one listener.
 #[derive(Clone, Debug)]
 pub(super) struct WirePolicy {
     /// The largest request body in bytes.
     pub(super) max_body: usize,
+    /// The most calls of one batch.
+    pub(super) max_batch: usize,
     /// Origins (scheme://host[:port], or a scheme ending in `://*`) whose pages may call. Requests without an `Origin`
     /// header do not come from a web page and are not concerned.
     pub(super) origins: Vec<String>,
@@ -111,7 +117,11 @@ where
     S: Service<HttpRequest, Response = HttpResponse, Error = BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let bytes = match Limited::new(body, policy.max_body).collect().await {
+    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, policy.max_body).collect()).await else {
+        let message = format!("the request's body did not come within {} s", BODY_TIMEOUT.as_secs());
+        return Ok(refusal(StatusCode::REQUEST_TIMEOUT, -32600, &message));
+    };
+    let bytes = match read {
         Ok(body) => body.to_bytes(),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             let message = format!("request body over the limit of {} bytes", policy.max_body);
@@ -129,6 +139,10 @@ where
     if !is_request(&document) {
         let message = "a request is an object with a `method`, a batch an array of requests";
         return Ok(refusal(StatusCode::OK, -32600, message));
+    }
+    if document.as_array().is_some_and(|calls| calls.len() > policy.max_batch) {
+        let message = format!("batch too large: at most {} calls", policy.max_batch);
+        return Ok(refusal(StatusCode::OK, -32600, &message));
     }
     let legacy = complete(&mut document);
     let body = if legacy { serde_json::to_vec(&document)? } else { bytes.to_vec() };

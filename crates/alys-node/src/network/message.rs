@@ -45,6 +45,8 @@ pub enum NetworkMessage {
     Outgoing(ChainGossip),
     /// A transaction became executable here.
     Transaction(Arc<PooledTransaction>),
+    /// The bridge knows these signatures of a payment, as a PSBT.
+    PegSignatures(Arc<[u8]>),
     /// So many messages were not sent, because this actor was too slow.
     Missed(u64),
     /// The peers, as they are now.
@@ -65,6 +67,7 @@ impl Message for NetworkMessage {
             | Self::Answered { .. }
             | Self::Outgoing(_)
             | Self::Transaction(_)
+            | Self::PegSignatures(_)
             | Self::Missed(_)
             | Self::Peers(_)
             | Self::Status
@@ -81,6 +84,7 @@ impl Message for NetworkMessage {
             Self::Answered { .. } => "answered",
             Self::Outgoing(_) => "outgoing",
             Self::Transaction(_) => "transaction",
+            Self::PegSignatures(_) => "peg-signatures",
             Self::Missed(_) => "missed",
             Self::Peers(_) => "peers",
             Self::Status => "status",

@@ -14,15 +14,18 @@ pub use setup::{NETWORK_KEY, NetworkSetupError, network_config};
 pub use status::follow as follow_network;
 
 use crate::actors::chain::ChainMessage;
+use crate::bridge::BridgeMessage;
 use crate::clock::wall_now;
+use crate::execution::Transactions;
 use alys_actor::{Actor, Addr, AskError, Context, Reply};
+use alys_bitcoin::SigningError;
 use alys_chain::{AuxPowError, ChainView, Message as ChainGossip, PeerTag};
-use alys_evm::pool::{InvalidTransaction, PoolError, PoolHandle, PooledTransaction};
+use alys_evm::pool::{InvalidTransaction, PoolError, PooledTransaction};
 use alys_p2p::{
     Event, GossipId, GossipMessage, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, NetworkView, PeerId,
-    Request, RequestError, RequestId, Response, StartError, Status, Verdict,
+    PegSignatures, Request, RequestError, RequestId, Response, StartError, Status, Verdict,
 };
-use alys_primitives::{AuxPowRecord, ChainSpec, Height, TreeHash as _};
+use alys_primitives::{AuxPowRecord, ChainSpec, Height, TreeHash as _, VariableList};
 use alys_store::Reader;
 use futures::Stream;
 use futures::stream::unfold;
@@ -49,7 +52,7 @@ pub struct NetworkPorts {
     /// Checks and takes what peers tell.
     pub chain: Addr<ChainMessage>,
     /// Takes transactions.
-    pub pool: PoolHandle,
+    pub transactions: Transactions,
     /// Answers peers' questions.
     pub store: Reader,
     /// Folder of the snapshots that peers can have.
@@ -58,6 +61,10 @@ pub struct NetworkPorts {
     pub view: watch::Receiver<ChainView>,
     /// What the chain wants to tell.
     pub gossip: broadcast::Sender<ChainGossip>,
+    /// Judges signatures of the peg's payments; none for a chain without a peg.
+    pub bridge: Option<Addr<BridgeMessage>>,
+    /// The signatures that this node knows.
+    pub peg_signatures: broadcast::Sender<Arc<[u8]>>,
     /// Where readers find the peers.
     pub peers: Arc<watch::Sender<NetworkView>>,
 }
@@ -104,13 +111,14 @@ impl NetworkActor {
             GossipMessage::Notarization(certificate) => ChainGossip::Notarization(certificate),
             GossipMessage::AuxPow(record) => return self.heard_auxpow(id, &record, ctx),
             GossipMessage::Transaction(raw) => {
-                let pool = self.ports.pool.clone();
+                let pool = self.ports.transactions.clone();
                 self.judged += 1;
                 ctx.spawn("submit-transaction", async move {
-                    NetworkMessage::Judged { id, verdict: of_submission(pool.submit(raw.into()).await) }
+                    NetworkMessage::Judged { id, verdict: of_submission(pool.submit(raw).await) }
                 });
                 return;
             }
+            GossipMessage::Peg(signatures) => return self.heard_signatures(id, &signatures, ctx),
             GossipMessage::Evidence(evidence) => ChainGossip::Evidence(Arc::unwrap_or_clone(evidence)),
             GossipMessage::Federation(change) => ChainGossip::FederationChange(Arc::unwrap_or_clone(change)),
         };
@@ -138,6 +146,25 @@ impl NetworkActor {
             self.ports.chain.ask_within(VERDICT_DEADLINE, |reply| ChainMessage::ProcessAuxPow { record, reply });
         self.judged += 1;
         ctx.spawn("judge-auxpow", async move { NetworkMessage::Judged { id, verdict: of_proof(asked.await) } });
+    }
+
+    /// Signatures go on only if they are valid and new here: a member that has them tells them again by itself.
+    fn heard_signatures(&mut self, id: GossipId, signatures: &PegSignatures, ctx: &mut Context<NetworkMessage>) {
+        let Some(bridge) = &self.ports.bridge else { return self.judge(id, Verdict::Ignore) };
+        let psbt = signatures.psbt.to_vec();
+        let asked = bridge.ask_within(VERDICT_DEADLINE, |reply| BridgeMessage::Signatures { psbt, reply });
+        self.judged += 1;
+        ctx.spawn(
+            "judge-signatures",
+            async move { NetworkMessage::Judged { id, verdict: of_signatures(asked.await) } },
+        );
+    }
+
+    fn publish_signatures(&self, psbt: &[u8]) {
+        match VariableList::new(psbt.to_vec()) {
+            Ok(psbt) => self.publish(GossipMessage::Peg(Arc::new(PegSignatures { sent_at: wall_now(), psbt }))),
+            Err(_) => tracing::error!(bytes = psbt.len(), "signatures of a payment are too long for a message"),
+        }
     }
 
     fn judge(&self, id: GossipId, verdict: Verdict) {
@@ -209,7 +236,8 @@ impl Actor for NetworkActor {
         });
         ctx.attach(incoming(events));
         ctx.attach(outgoing(self.ports.gossip.subscribe()));
-        ctx.attach(transactions(self.ports.pool.subscribe()?));
+        ctx.attach(transactions(self.ports.transactions.subscribe()?));
+        ctx.attach(signatures(self.ports.peg_signatures.subscribe()));
         ctx.attach(views(network.view()));
         ctx.every(STATUS_PERIOD, || NetworkMessage::Status);
         self.network = Some(network);
@@ -244,6 +272,7 @@ impl Actor for NetworkActor {
             NetworkMessage::Transaction(transaction) => {
                 self.publish(GossipMessage::Transaction(transaction.raw().to_vec()));
             }
+            NetworkMessage::PegSignatures(psbt) => self.publish_signatures(&psbt),
             NetworkMessage::Missed(count) => {
                 metrics::counter!("alys_p2p_outgoing_missed_total").increment(count);
                 tracing::warn!(count, "the network could not keep up: messages were not sent");
@@ -307,6 +336,26 @@ fn of_proof(result: Result<Result<(), AuxPowError>, AskError>) -> Verdict {
     }
 }
 
+/// What signatures say of whoever passed them on. A payment that this node has not come to says nothing.
+fn of_signatures(result: Result<Result<usize, SigningError>, AskError>) -> Verdict {
+    match result {
+        Ok(Ok(1..)) => Verdict::Accept,
+        Ok(Ok(0)) | Err(_) => Verdict::Ignore,
+        Ok(Err(
+            SigningError::TooLarge { .. }
+            | SigningError::Malformed { .. }
+            | SigningError::OtherTransaction { .. }
+            | SigningError::NoMember { .. }
+            | SigningError::Signature { .. }
+            | SigningError::Incomplete { .. },
+        )) => Verdict::Reject,
+        // About this node, not about the message.
+        Ok(Err(
+            SigningError::TooFew { .. } | SigningError::NotOurs { .. } | SigningError::Hash | SigningError::Invalid(_),
+        )) => Verdict::Ignore,
+    }
+}
+
 fn incoming(events: NetworkEvents) -> impl Stream<Item = NetworkMessage> + Send {
     unfold(
         events,
@@ -329,6 +378,17 @@ fn transactions(receiver: broadcast::Receiver<Arc<PooledTransaction>>) -> impl S
     unfold(receiver, |mut receiver| async move {
         let message = match receiver.recv().await {
             Ok(transaction) => NetworkMessage::Transaction(transaction),
+            Err(RecvError::Lagged(missed)) => NetworkMessage::Missed(missed),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((message, receiver))
+    })
+}
+
+fn signatures(receiver: broadcast::Receiver<Arc<[u8]>>) -> impl Stream<Item = NetworkMessage> + Send {
+    unfold(receiver, |mut receiver| async move {
+        let message = match receiver.recv().await {
+            Ok(psbt) => NetworkMessage::PegSignatures(psbt),
             Err(RecvError::Lagged(missed)) => NetworkMessage::Missed(missed),
             Err(RecvError::Closed) => return None,
         };

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "shared by test binaries")]
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it can't go on")]
 
+pub mod engine;
 pub mod nodes;
 pub mod past;
 pub mod payments;

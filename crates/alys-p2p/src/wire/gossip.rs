@@ -3,11 +3,31 @@
 use super::frame::{FrameError, decompress};
 use super::request::MAX_BLOCK_BYTES;
 use alys_primitives::ssz::{Decode, DecodeError, Encode};
-use alys_primitives::{Approval, AuxPowRecord, Evidence, FederationChange, Notarization, Root, SignedBlock};
+use alys_primitives::{
+    Approval, AuxPowRecord, Evidence, FederationChange, Notarization, Root, SignedBlock, UnixMillis, VariableList,
+    typenum,
+};
+use ssz_derive::{Decode, Encode};
 use std::sync::Arc;
 
 /// The longest transaction on the wire, as the transaction pool takes it.
 const MAX_TRANSACTION_BYTES: usize = 128 * 1024;
+
+/// The longest PSBT in gossip, in bytes. A payment of 64 inputs by 10 of 15 members takes about 150 kB.
+pub const MAX_PSBT_BYTES: usize = 1024 * 1024;
+
+/// Room for what stands around a PSBT.
+const PEG_FRAMING: usize = 64;
+
+/// Members' signatures of one payment of the peg.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PegSignatures {
+    /// When the sender made the message. Gossip forgets a message only after minutes, so that the same signatures could
+    /// not be told again to members which came to the payment later; nothing else depends on it.
+    pub sent_at: UnixMillis,
+    /// The payment with the signatures that the sender knows (BIP-174, BIP-371).
+    pub psbt: VariableList<u8, typenum::U1048576>,
+}
 
 /// A subject of gossip. Each chain has its own, since its name is part of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,11 +46,13 @@ pub enum Topic {
     Evidence,
     /// Changes of the federation.
     Federation,
+    /// Signatures of the peg's payments.
+    Peg,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Block,
         Self::Approval,
         Self::Notarization,
@@ -38,6 +60,7 @@ impl Topic {
         Self::Transaction,
         Self::Evidence,
         Self::Federation,
+        Self::Peg,
     ];
 
     /// Its name, as in metrics.
@@ -50,6 +73,7 @@ impl Topic {
             Self::Transaction => "transaction",
             Self::Evidence => "evidence",
             Self::Federation => "federation",
+            Self::Peg => "peg",
         }
     }
 
@@ -67,6 +91,7 @@ impl Topic {
             Self::AuxPow => 96 * 1024,
             Self::Transaction => MAX_TRANSACTION_BYTES,
             Self::Evidence | Self::Federation => 64 * 1024,
+            Self::Peg => MAX_PSBT_BYTES + PEG_FRAMING,
         }
     }
 }
@@ -111,6 +136,8 @@ pub enum GossipMessage {
     Evidence(Arc<Evidence>),
     /// A change of the federation.
     Federation(Arc<FederationChange>),
+    /// Signatures of a payment.
+    Peg(Arc<PegSignatures>),
 }
 
 impl GossipMessage {
@@ -124,6 +151,7 @@ impl GossipMessage {
             Self::Transaction(_) => Topic::Transaction,
             Self::Evidence(_) => Topic::Evidence,
             Self::Federation(_) => Topic::Federation,
+            Self::Peg(_) => Topic::Peg,
         }
     }
 
@@ -137,6 +165,7 @@ impl GossipMessage {
             Self::Transaction(bytes) => bytes.clone(),
             Self::Evidence(evidence) => evidence.as_ssz_bytes(),
             Self::Federation(change) => change.as_ssz_bytes(),
+            Self::Peg(signatures) => signatures.as_ssz_bytes(),
         }
     }
 
@@ -149,7 +178,8 @@ impl GossipMessage {
         Self::decode(topic, &bytes).map_err(|_| FrameError::Ssz)
     }
 
-    /// Decodes decompressed bytes. A transaction is checked by whoever knows transactions.
+    /// Decodes decompressed bytes. A transaction is checked by whoever knows transactions, a PSBT by whoever knows the
+    /// payment.
     ///
     /// # Errors
     /// [`GossipError`].
@@ -170,6 +200,7 @@ impl GossipMessage {
             Topic::Federation => {
                 FederationChange::from_ssz_bytes(bytes).map(Arc::new).map(Self::Federation).map_err(ssz)
             }
+            Topic::Peg => PegSignatures::from_ssz_bytes(bytes).map(Arc::new).map(Self::Peg).map_err(ssz),
         }
     }
 }
@@ -205,6 +236,19 @@ mod tests {
             assert!(matches!(GossipMessage::decode(topic, &large), Err(GossipError::TooLarge { .. })), "{topic:?}");
             assert!(GossipMessage::decode(topic, &[]).is_err(), "{topic:?}");
         }
+    }
+
+    #[test]
+    fn the_longest_psbt_fits_and_a_longer_one_does_not() {
+        let message = |bytes: usize| PegSignatures {
+            sent_at: UnixMillis(7),
+            psbt: VariableList::new(vec![1; bytes]).unwrap_or_default(),
+        };
+        let longest = GossipMessage::Peg(Arc::new(message(MAX_PSBT_BYTES)));
+        assert_eq!(GossipMessage::decode(Topic::Peg, &longest.encode()).unwrap(), longest);
+        let mut longer = longest.encode();
+        longer.push(1);
+        assert!(matches!(GossipMessage::decode(Topic::Peg, &longer), Err(GossipError::Ssz { .. })));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! S6: what was acknowledged survives. The height index always names the head's chain.
 
 use super::{Acknowledged, Check, Invariant, Truth};
-use alys_chain::{Chain, ChainWrite, testing::StoreModel};
-use alys_primitives::{Height, Root};
+use alys_chain::{Chain, ChainWrite, Offence, testing::StoreModel};
+use alys_primitives::{Height, Root, TreeHash as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct Durability {
     blocks: BTreeMap<usize, BTreeSet<Root>>,
     work: BTreeMap<usize, BTreeSet<Root>>,
+    /// Told proofs of equivocation, and the members of the change that waits.
+    proofs: BTreeMap<usize, BTreeSet<Offence>>,
+    changes: BTreeMap<usize, Root>,
 }
 
 impl Durability {
@@ -21,6 +24,14 @@ impl Durability {
         let queued: BTreeSet<Root> = chain.queued_auxpow().map(|(hash, _)| *hash).collect();
         if let Some(lost) = self.work.get(&node).into_iter().flatten().find(|hash| !queued.contains(*hash)) {
             return Err(format!("node {node} lost the work {lost} that it had acknowledged"));
+        }
+        let known = chain.known_proofs().collect::<BTreeSet<_>>();
+        if let Some(lost) = self.proofs.get(&node).into_iter().flatten().find(|proof| !known.contains(*proof)) {
+            return Err(format!("node {node} lost the proof of {lost:?} that it had told of"));
+        }
+        let waiting = chain.waiting_change().map(|change| change.members.tree_hash_root());
+        if let Some(lost) = self.changes.get(&node).filter(|members| waiting != Some(**members)) {
+            return Err(format!("node {node} lost the change to {lost} that it had acknowledged"));
         }
         let head = chain.view().head;
         if store.top() != head.height || (head.height > Height(0) && store.canonical(head.height) != Some(head.root)) {
@@ -48,6 +59,8 @@ impl Invariant for Durability {
         match what {
             Acknowledged::Block(root) => self.blocks.entry(node).or_default().insert(root),
             Acknowledged::Work(hash) => self.work.entry(node).or_default().insert(hash),
+            Acknowledged::Proof(offence) => self.proofs.entry(node).or_default().insert(offence),
+            Acknowledged::Change(members) => self.changes.insert(node, members).is_none(),
         };
         Ok(())
     }
@@ -60,8 +73,16 @@ impl Invariant for Durability {
             ChainWrite::DropAuxPow { hash } => {
                 self.work.entry(node).or_default().remove(hash);
             }
+            ChainWrite::DropProof { offence } => {
+                self.proofs.entry(node).or_default().remove(offence);
+            }
+            ChainWrite::DropChange => {
+                self.changes.remove(&node);
+            }
             ChainWrite::Block { .. }
             | ChainWrite::Certificate(_)
+            | ChainWrite::KeepProof { .. }
+            | ChainWrite::KeepChange(_)
             | ChainWrite::QueueAuxPow { .. }
             | ChainWrite::Canonical { .. }
             | ChainWrite::Decanonical { .. }

@@ -11,7 +11,7 @@ mod replay;
 mod signing;
 mod work;
 
-use alys_chain::{Chain, ChainView, ChainWrite, SignRequest, testing::StoreModel};
+use alys_chain::{Chain, ChainView, ChainWrite, Offence, SignRequest, testing::StoreModel};
 use alys_primitives::{PublicKeyBytes, Root};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +92,10 @@ pub(crate) trait Invariant {
 pub(crate) enum Acknowledged {
     Block(Root),
     Work(Root),
+    /// A proof of equivocation was told to subscribers.
+    Proof(Offence),
+    /// A change of the federation waits; the root of its members.
+    Change(Root),
 }
 
 /// All invariants that need no more than the facts.

@@ -2,8 +2,10 @@
 
 use super::{Event, World};
 use crate::{Fault, invariants::Acknowledged};
-use alys_chain::{ChainEvent, ChainWrite, Effect, ImportOutcome, Input, PendingReason, SignRequest, testing::Plant};
-use alys_primitives::U256;
+use alys_chain::{
+    ChainEvent, ChainWrite, Effect, ImportOutcome, Input, Offence, PendingReason, SignRequest, testing::Plant,
+};
+use alys_primitives::{TreeHash as _, U256};
 
 impl World {
     /// Gives a core a fact and carries out what follows.
@@ -122,7 +124,15 @@ impl World {
                     self.inspect(|invariant, _, _| invariant.acknowledged(node, Acknowledged::Work(hash)));
                 }
             }
-            Effect::FederationProcessed { members_root, .. } => self.note("federation", node, members_root.as_slice()),
+            Effect::FederationProcessed { members_root, outcome } => {
+                self.note("federation", node, members_root.as_slice());
+                let waits = self.nodes[node].chain.as_ref().and_then(alys_chain::Chain::waiting_change);
+                let waits = waits.is_some_and(|change| change.members.tree_hash_root() == members_root);
+                if outcome.is_ok() && waits && self.is_honest(node) {
+                    let what = Acknowledged::Change(members_root);
+                    self.inspect(|invariant, _, _| invariant.acknowledged(node, what));
+                }
+            }
             Effect::Event(event) => self.told(node, &event),
         }
     }
@@ -231,7 +241,15 @@ impl World {
                 self.violate("S1 agreement", what);
             }
             ChainEvent::Finalized { .. } => *self.bundles.entry(node).or_default() += 1,
-            ChainEvent::Equivocation { .. } => self.path("equivocations proven"),
+            ChainEvent::Equivocation { epoch, member, proposal, .. } => {
+                self.path("equivocations proven");
+                let offence = Offence { epoch: *epoch, member: *member, proposal: *proposal };
+                // It may be forgotten again before the word of it is out.
+                let known = self.nodes[node].chain.iter().any(|chain| chain.known_proofs().any(|it| it == offence));
+                if known {
+                    self.inspect(|invariant, _, _| invariant.acknowledged(node, Acknowledged::Proof(offence)));
+                }
+            }
             ChainEvent::Stalled { .. } => self.path("stalls"),
             ChainEvent::Resumed { .. } => self.path("stalls ended"),
             ChainEvent::Epoch { .. } => self.path("epochs begun"),

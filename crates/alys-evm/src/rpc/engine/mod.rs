@@ -7,6 +7,7 @@ mod error;
 mod forkchoice;
 mod payload;
 mod server;
+mod testing;
 
 pub(crate) use payload::CheckedPayload;
 pub use server::{EngineServer, EngineServerConfig, EngineServerError};
@@ -46,6 +47,18 @@ pub(crate) fn parse_new_payload(
     version: u8,
 ) -> Result<CheckedPayload, jsonrpsee::types::ErrorObjectOwned> {
     payload::parse(forks, Args::new(params), version).map_err(Into::into)
+}
+
+/// `testing_buildBlockV1` over `api`: for suites that drive an execution client which stands alone.
+///
+/// # Errors
+/// A method is registered twice, which is a bug.
+pub fn testing_module(api: EngineApi) -> Result<RpcModule<EngineApi>, RegisterMethodError> {
+    let mut module = RpcModule::new(api);
+    module.register_async_method("testing_buildBlockV1", |params, api: Arc<EngineApi>, _| async move {
+        testing::build_block(&api, Args::parse(&params)?).await
+    })?;
+    Ok(module)
 }
 
 /// Registers methods and remembers their names.

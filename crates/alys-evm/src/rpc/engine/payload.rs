@@ -10,7 +10,7 @@ use alloy_primitives::{B256, Bytes, FixedBytes};
 use alys_engine::wire::{
     BlobsBundle, Envelope, Payload, PayloadVersion, Status, requests_from_port, requests_into_port,
 };
-use alys_engine::{ExecutionEngine as _, Fork, ForkTimes, NewPayload, PayloadId, PayloadStatus};
+use alys_engine::{BuiltPayload, ExecutionEngine as _, Fork, ForkTimes, NewPayload, PayloadId, PayloadStatus};
 use alys_primitives::{ExecutionPayload, ExecutionRequests};
 use serde_json::Value;
 
@@ -129,19 +129,23 @@ pub(super) async fn get_payload(api: &EngineApi, args: Args, version: u8) -> Res
     if !fits {
         return Err(unsupported(fork, version));
     }
-    let payload = Payload::from_port(&built.payload, PayloadVersion::of(fork));
-    let answer = if version == 1 {
-        serde_json::to_value(payload)
-    } else {
-        serde_json::to_value(Envelope {
-            execution_payload: payload,
-            block_value: built.block_value,
-            blobs_bundle: (version >= 3).then(BlobsBundle::default),
-            should_override_builder: (version >= 3).then_some(false),
-            execution_requests: (version >= 4).then(|| requests_from_port(&built.execution_requests)),
-        })
+    if version == 1 {
+        let payload = Payload::from_port(&built.payload, PayloadVersion::of(fork));
+        return serde_json::to_value(payload).map_err(|error| ApiError::Server(error.to_string()));
+    }
+    envelope(fork, &built)
+}
+
+/// A built payload with what stands beside it from the second version on.
+pub(super) fn envelope(fork: Fork, built: &BuiltPayload) -> Result<Value, ApiError> {
+    let answer = Envelope {
+        execution_payload: Payload::from_port(&built.payload, PayloadVersion::of(fork)),
+        block_value: built.block_value,
+        blobs_bundle: (fork >= Fork::Cancun).then(BlobsBundle::default),
+        should_override_builder: (fork >= Fork::Cancun).then_some(false),
+        execution_requests: (fork >= Fork::Prague).then(|| requests_from_port(&built.execution_requests)),
     };
-    answer.map_err(|error| ApiError::Server(error.to_string()))
+    serde_json::to_value(answer).map_err(|error| ApiError::Server(error.to_string()))
 }
 
 /// No blob is ever at hand.

@@ -1,5 +1,6 @@
 //! Carrying out what the core asks for.
 
+use super::reliance::judge;
 use super::timings::record;
 use super::{ChainActor, ChainMessage, ENGINE_DEADLINE};
 use crate::actors::execution::ExecutionMessage;
@@ -55,7 +56,7 @@ impl ChainActor {
             Effect::Broadcast(message) => {
                 let began = Instant::now();
                 drop(self.ports.gossip.send(message));
-                record("broadcast", "done", began);
+                record("broadcast", "done", began.elapsed());
             }
             Effect::Imported { root, outcome } => self.answer_import(root, outcome),
             Effect::AuxPowProcessed { hash, outcome } => self.answer_proof(hash, outcome),
@@ -92,6 +93,7 @@ impl ChainActor {
     }
 
     async fn execute(&mut self, id: ExecutionId, block: Arc<SignedBlock>, ctx: &mut Context<ChainMessage>) {
+        self.reliance.note(block.root(), &block.body);
         let ask = self.ports.execution.ask_within(ENGINE_DEADLINE, |reply| ExecutionMessage::Execute { block, reply });
         answer_later("execute", ask, ctx, move |answer| ChainMessage::Executed {
             id,
@@ -101,6 +103,16 @@ impl ChainActor {
     }
 
     async fn sign(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
+        match self.reliance.take(&request) {
+            Some(blocks) if self.ports.signer.is_some() => {
+                let within = Duration::from_secs(self.spec.slot_duration);
+                ctx.spawn("ask-bitcoin", judge(self.ports.bitcoin.clone(), blocks, within, (id, request)));
+            }
+            Some(_) | None => self.ask_signer(id, request, ctx).await,
+        }
+    }
+
+    pub(super) async fn ask_signer(&mut self, id: SignId, request: SignRequest, ctx: &mut Context<ChainMessage>) {
         let level = self.ports.may_sign.as_ref().is_none_or(|may_sign| *may_sign.borrow());
         if let SignRequest::Proposal { slot, .. } = &request {
             self.timings.proposal_asked(id);
@@ -186,10 +198,16 @@ impl ChainActor {
             ChainEvent::Finalized { from, to, .. } => {
                 tracing::info!(from = from.0, to = to.height.0, "finalized");
             }
-            ChainEvent::Equivocation { member, slot, proposal } => {
+            ChainEvent::Equivocation { epoch, member, slot, proposal } => {
                 metrics::counter!("alys_chain_equivocations_total").increment(1);
-                tracing::warn!(member, slot = slot.0, proposal, "a member signed two messages for one slot");
-                self.contradicted(*member, *slot, *proposal);
+                tracing::warn!(
+                    epoch = epoch.0,
+                    member,
+                    slot = slot.0,
+                    proposal,
+                    "a member signed two messages for one slot"
+                );
+                self.contradicted(*epoch, *member, *slot, *proposal);
             }
             ChainEvent::Epoch { epoch, from, members } => {
                 tracing::info!(epoch = epoch.0, from = from.0, members, "another federation takes over");

@@ -1,6 +1,6 @@
 //! What peers tell: cheap checks first, then signatures on another thread, then the verdict, then the core.
 
-use super::{ChainActor, ChainMessage, own_key, timed_check};
+use super::{ChainActor, ChainMessage, PerformanceTargets, own_key, timed_check};
 use crate::actors::signer::Signed;
 use crate::clock::wall_now;
 use alys_actor::{Context, Reply};
@@ -84,9 +84,9 @@ impl ChainActor {
             reply.send(Verdict::Ignore);
             return;
         }
-        let verifier = chain.verifier();
+        let (verifier, targets) = (chain.verifier(), self.timings.targets);
         ctx.spawn_blocking("verify-gossip", move || ChainMessage::Heard {
-            result: verify(&verifier, message),
+            result: verify(&verifier, targets, message),
             peer,
             reply,
         });
@@ -168,9 +168,9 @@ impl ChainActor {
     }
 }
 
-fn verify(verifier: &Verifier, message: Gossip) -> Result<Heard, NotHeard> {
+fn verify(verifier: &Verifier, targets: PerformanceTargets, message: Gossip) -> Result<Heard, NotHeard> {
     Ok(match message {
-        Gossip::Block(block) => Heard::Block(Box::new(timed_check(verifier, Arc::unwrap_or_clone(block))?)),
+        Gossip::Block(block) => Heard::Block(Box::new(timed_check(verifier, targets, Arc::unwrap_or_clone(block))?)),
         Gossip::Approval(approval) => Heard::Approval(Box::new(verifier.approval(approval)?)),
         Gossip::Notarization(certificate) => Heard::Notarization(Box::new(verifier.notarization(certificate)?)),
         Gossip::Evidence(evidence) => Heard::Evidence(Box::new(verifier.evidence(evidence)?)),

@@ -7,8 +7,8 @@ use alys_actor::{Message, Overflow, Reply};
 use alys_chain::peg::PegOffer;
 use alys_chain::{
     AuxPowError, AuxTemplate, BatchId, BlockRef, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome,
-    FederationError, ImportOutcome, Message as Gossip, PeerTag, SignId, SignRefusal, TemplateError, Unavailable,
-    Verified, VerifyError,
+    FederationError, ImportOutcome, Message as Gossip, PeerTag, SignId, SignRefusal, SignRequest, TemplateError,
+    Unavailable, Verified, VerifyError,
 };
 use alys_p2p::Verdict;
 use alys_primitives::{
@@ -163,6 +163,15 @@ pub enum ChainMessage {
         /// What the engine said.
         outcome: ExecutionOutcome,
     },
+    /// This node's Bitcoin was asked about what a proposal relies on.
+    Judged {
+        /// The request to approve it.
+        id: SignId,
+        /// What would be signed.
+        request: SignRequest,
+        /// Whether everything is on its best branch.
+        known: bool,
+    },
     /// The signer signed, or refused.
     Signed {
         /// The request.
@@ -207,6 +216,7 @@ impl Message for ChainMessage {
             | Self::Discarded
             | Self::Built { .. }
             | Self::Executed { .. }
+            | Self::Judged { .. }
             | Self::Signed { .. }
             | Self::Written { .. }
             | Self::RetryWrite
@@ -242,6 +252,7 @@ impl Message for ChainMessage {
             Self::Discarded => "discarded",
             Self::Built { .. } => "built",
             Self::Executed { .. } => "executed",
+            Self::Judged { .. } => "judged",
             Self::Signed { .. } => "signed",
             Self::Written { .. } => "written",
             Self::RetryWrite => "retry_write",

@@ -6,29 +6,34 @@ mod gossip;
 mod message;
 mod own_key;
 mod range;
+mod reliance;
 mod requests;
 mod signing;
+mod targets;
 mod timings;
 
 pub use gossip::{Heard, NotHeard};
 pub use message::ChainMessage;
 pub use range::{RangeReply, VerifiedRange};
 pub use requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
+pub use targets::{PerformanceTargets, TargetError};
 
 use super::execution::ExecutionMessage;
 use super::signer::SignerMessage;
 use super::storage::StorageMessage;
+use crate::bitcoin::NodeBitcoin;
 use crate::clock::wall_now;
 use alys_actor::{Actor, Addr, AskError, Context, Reply, TimerId};
 use alys_chain::{
     AuxPowError, BatchId, Chain, ChainBatch, ChainConfig, ChainEvent, ChainView, ImportOutcome, Input, InputError,
-    Message as Gossip, RestoreError, Verified, Verifier, VerifyError,
+    Message as Gossip, RestoreError, SignRefusal, Verified, Verifier, VerifyError,
 };
 use alys_engine::EngineError;
 use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
 use alys_store::StoreError;
 use gossip::HeardFrom;
 use own_key::OwnKey;
+use reliance::Reliance;
 use requests::{Requests, finality};
 use signing::SigningGate;
 use std::collections::BTreeMap;
@@ -54,6 +59,8 @@ pub struct ChainPorts {
     pub storage: Addr<StorageMessage>,
     /// The engine.
     pub execution: Addr<ExecutionMessage>,
+    /// Whether the engine is one that may be away, and that asks storage itself for the blocks it lacks.
+    pub engine_is_external: bool,
     /// The key; none for an observer.
     pub signer: Option<Addr<SignerMessage>>,
     /// Where readers find the newest view.
@@ -64,6 +71,8 @@ pub struct ChainPorts {
     pub gossip: broadcast::Sender<Gossip>,
     /// Whether the node is level with its peers, in blocks and in time: else nothing is signed. None without a network.
     pub may_sign: Option<watch::Receiver<bool>>,
+    /// Knows what proposals rely on in Bitcoin, or not: then they are not approved.
+    pub bitcoin: NodeBitcoin,
 }
 
 /// Why the chain actor ends; its supervisor starts a new one from storage.
@@ -107,6 +116,15 @@ pub enum ChainActorError {
     Input(#[from] InputError),
 }
 
+/// The operator's choices for the actor.
+#[derive(Clone, Debug, Default)]
+pub struct ChainActorConfig {
+    /// Those for the core.
+    pub core: ChainConfig,
+    /// How fast the actor should be.
+    pub performance_targets: PerformanceTargets,
+}
+
 /// The actor.
 pub struct ChainActor {
     spec: Arc<ChainSpec>,
@@ -115,6 +133,7 @@ pub struct ChainActor {
     /// Set by `started`.
     chain: Option<Chain>,
     gate: SigningGate,
+    reliance: Reliance,
     imports: BTreeMap<Root, Vec<Reply<Result<ImportOutcome, VerifyError>>>>,
     proofs: BTreeMap<Root, Vec<Reply<Result<(), AuxPowError>>>>,
     /// Who waits for a run of blocks, by the root of its last block.
@@ -133,7 +152,8 @@ pub struct ChainActor {
 
 impl ChainActor {
     /// An actor that goes on from what storage holds, or from genesis.
-    pub fn new(spec: Arc<ChainSpec>, config: ChainConfig, ports: ChainPorts) -> Self {
+    pub fn new(spec: Arc<ChainSpec>, config: ChainActorConfig, ports: ChainPorts) -> Self {
+        let ChainActorConfig { core: config, performance_targets } = config;
         let started = spec.slot_at(wall_now());
         let gate = SigningGate::new(spec.max_clock_drift);
         Self {
@@ -142,6 +162,7 @@ impl ChainActor {
             ports,
             chain: None,
             gate,
+            reliance: Reliance::default(),
             imports: BTreeMap::new(),
             proofs: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -150,7 +171,7 @@ impl ChainActor {
             unwritten: Vec::new(),
             writing: Vec::new(),
             timer: None,
-            timings: Timings::default(),
+            timings: Timings::new(performance_targets),
             requests: Requests::default(),
         }
     }
@@ -168,7 +189,17 @@ impl ChainActor {
     /// Compares the engine with the chain and gives it again what it has lost.
     async fn bring_engine_up(&self, chain: &Chain) -> Result<(), ChainActorError> {
         let port = |source| ChainActorError::Port { port: "execution", source };
-        let info = self.ports.execution.ask(|reply| ExecutionMessage::Info { reply }).await.map_err(port)??;
+        let info = self.ports.execution.ask(|reply| ExecutionMessage::Info { reply }).await.map_err(port)?;
+        let info = match info {
+            Err(error @ (EngineError::Unavailable { .. } | EngineError::Broken { .. }))
+                if self.ports.engine_is_external =>
+            {
+                tracing::warn!(%error, "the chain begins without its engine");
+                let update = ExecutionMessage::Forkchoice(chain.forkchoice());
+                return self.ports.execution.tell(update).await.map_err(|_| port(AskError::Stopped));
+            }
+            info => info?,
+        };
         let evm = &self.spec.evm;
         if info.chain_id != evm.chain_id || info.genesis_hash != evm.genesis_hash {
             return Err(ChainActorError::WrongEngine {
@@ -177,7 +208,7 @@ impl ChainActor {
             });
         }
         let update = chain.forkchoice();
-        if info.head != update.head {
+        if info.head != update.head && !self.ports.engine_is_external {
             tracing::info!(
                 engine = info.head_number,
                 chain = chain.view().head.height.0,
@@ -239,9 +270,9 @@ impl ChainActor {
         ctx: &mut Context<ChainMessage>,
     ) {
         let Some(chain) = &self.chain else { return };
-        let verifier = chain.verifier();
+        let (verifier, targets) = (chain.verifier(), self.timings.targets);
         ctx.spawn_blocking("verify-block", move || ChainMessage::BlockVerified {
-            result: timed_check(&verifier, block).map(Box::new),
+            result: timed_check(&verifier, targets, block).map(Box::new),
             reply,
         });
     }
@@ -269,6 +300,7 @@ impl Actor for ChainActor {
     type Error = ChainActorError;
 
     async fn started(&mut self, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
+        self.timings.targets.export();
         let chain = self.load().await?;
         self.bring_engine_up(&chain).await?;
         tracing::info!(
@@ -287,9 +319,9 @@ impl Actor for ChainActor {
             ChainMessage::ImportBlock { block, reply } => self.verify_block(*block, Some(reply), ctx),
             ChainMessage::ValidateBlock { block, reply } => {
                 if let Some(chain) = &self.chain {
-                    let verifier = chain.verifier();
+                    let (verifier, targets) = (chain.verifier(), self.timings.targets);
                     ctx.spawn_blocking("validate-block", move || {
-                        reply.send(timed_check(&verifier, *block).map(|_| ()));
+                        reply.send(timed_check(&verifier, targets, *block).map(|_| ()));
                         ChainMessage::Discarded
                     });
                 }
@@ -347,7 +379,7 @@ impl Actor for ChainActor {
                 let began = Instant::now();
                 if let Some(chain) = &self.chain {
                     reply.send(chain.view());
-                    record("status", "done", began);
+                    record("status", "done", began.elapsed());
                 }
             }
             ChainMessage::BlockVerified { result: Ok(block), reply } => self.import(*block, reply, ctx).await,
@@ -369,10 +401,18 @@ impl Actor for ChainActor {
             ChainMessage::AuxPowVerified { result: Err(error), reply } => reply.send(Err(error)),
             ChainMessage::Discarded => {}
             ChainMessage::Built { id, result } => {
+                self.timings.built();
                 self.feed_answer(Input::Built { id, result: result.map(|built| *built) }, ctx).await?;
             }
             ChainMessage::Executed { id, outcome } => {
                 self.feed_answer(Input::Executed { id, outcome }, ctx).await?;
+            }
+            ChainMessage::Judged { id, request, known: true } => self.ask_signer(id, request, ctx).await,
+            ChainMessage::Judged { id, known: false, .. } => {
+                metrics::counter!("alys_peg_withheld_approvals_total").increment(1);
+                tracing::info!("approval withheld: bitcoin does not show here what the proposal relies on");
+                let result = Err(SignRefusal::Suspended);
+                self.feed_answer(Input::Signed { id, result }, ctx).await?;
             }
             ChainMessage::Signed { id, result } => {
                 self.timings.signed(id, result.is_ok());
@@ -401,9 +441,13 @@ impl Actor for ChainActor {
 }
 
 /// A block's checks, on the thread that runs them.
-fn timed_check(verifier: &Verifier, block: SignedBlock) -> Result<Verified<SignedBlock>, VerifyError> {
+fn timed_check(
+    verifier: &Verifier,
+    targets: PerformanceTargets,
+    block: SignedBlock,
+) -> Result<Verified<SignedBlock>, VerifyError> {
     let began = Instant::now();
     let result = verifier.block(block);
-    record("validate", if result.is_ok() { "valid" } else { "invalid" }, began);
+    targets.judge_since("validate", if result.is_ok() { "valid" } else { "invalid" }, began);
     result
 }

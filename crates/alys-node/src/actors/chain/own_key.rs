@@ -60,8 +60,8 @@ impl ChainActor {
     }
 
     /// Tells the signer that this member signed twice: this node's record lets it sign once.
-    pub(super) fn contradicted(&self, member: u64, slot: Slot, proposal: bool) {
-        let own = self.chain.as_ref().is_some_and(|chain| chain.view().member_index == Some(member));
+    pub(super) fn contradicted(&self, epoch: Epoch, member: u64, slot: Slot, proposal: bool) {
+        let own = self.is_own(epoch, member);
         // Older proofs are of what was settled before this node started.
         if let Some(signer) = self.ports.signer.as_ref().filter(|_| own && slot >= self.own_key.started) {
             let duty = if proposal { Duty::Proposal } else { Duty::Approval };

@@ -128,7 +128,7 @@ impl Requests {
 
     pub(super) fn federation_processed(&mut self, members: &Root, outcome: &Result<(), FederationError>) {
         let Some(Change { began, replies }) = self.changes.remove(members) else { return };
-        record("update_federation", if outcome.is_ok() { "queued" } else { "rejected" }, began);
+        record("update_federation", if outcome.is_ok() { "queued" } else { "rejected" }, began.elapsed());
         for reply in replies {
             reply.send(outcome.clone());
         }

@@ -4,37 +4,53 @@
 //! | --- | --- | --- |
 //! | `validate` | a block's checks begin on their thread | the verdict |
 //! | `import` | a verified block reaches the actor | its outcome is decided, which for an imported one means durable |
-//! | `produce` | the payload is asked for | the proposal is signed |
+//! | `produce` | the payload is asked for | the proposal is signed, the wait for its slot apart |
 //! | `process_auxpow` | verified work reaches the actor | it is queued durably, or refused |
 //! | `finalize`, `reorg` | the input that causes it | every effect has been handed on |
 //! | `status`, `broadcast`, `update_federation` | the request | the answer |
 
+use super::targets::PerformanceTargets;
 use alys_chain::{ChainEvent, ImportOutcome, SignId};
 use alys_primitives::Root;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Operations that can be timed at once; what comes beyond that is not timed.
 const MAX_TIMED: usize = 1024;
 
 /// Records one duration.
-pub(super) fn record(operation: &'static str, outcome: &'static str, started: Instant) {
+pub(super) fn record(operation: &'static str, outcome: &'static str, took: Duration) {
     metrics::histogram!("alys_chain_operation_seconds", "operation" => operation, "outcome" => outcome)
-        .record(started.elapsed().as_secs_f64());
+        .record(took.as_secs_f64());
+}
+
+/// A proposal under way.
+#[derive(Clone, Copy, Debug)]
+struct Proposal {
+    began: Instant,
+    /// When its payload came; from then on it waits for its slot.
+    built: Option<Instant>,
+    /// The question for its signature, and when it was asked.
+    asked: Option<(SignId, Instant)>,
 }
 
 /// What is under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timings {
+    pub(super) targets: PerformanceTargets,
     imports: BTreeMap<Root, Instant>,
     proofs: BTreeMap<Root, Instant>,
-    building: Option<Instant>,
-    proposal: Option<SignId>,
+    proposal: Option<Proposal>,
     /// What the input in hand has caused so far.
     caused: Vec<&'static str>,
 }
 
 impl Timings {
+    pub(super) fn new(targets: PerformanceTargets) -> Self {
+        Self { targets, imports: BTreeMap::new(), proofs: BTreeMap::new(), proposal: None, caused: Vec::new() }
+    }
+
     pub(super) fn import_began(&mut self, root: Root) {
         begin(&mut self.imports, root);
     }
@@ -48,7 +64,7 @@ impl Timings {
             ImportOutcome::Pending(_) => return,
         };
         if let Some(began) = self.imports.remove(root) {
-            record("import", outcome, began);
+            self.targets.judge_since("import", outcome, began);
         }
     }
 
@@ -58,24 +74,34 @@ impl Timings {
 
     pub(super) fn proof_ended(&mut self, hash: &Root, taken: bool) {
         if let Some(began) = self.proofs.remove(hash) {
-            record("process_auxpow", if taken { "queued" } else { "rejected" }, began);
+            record("process_auxpow", if taken { "queued" } else { "rejected" }, began.elapsed());
         }
     }
 
     pub(super) fn build_began(&mut self) {
-        self.building = Some(Instant::now());
+        self.proposal = Some(Proposal { began: Instant::now(), built: None, asked: None });
+    }
+
+    pub(super) fn built(&mut self) {
+        if let Some(proposal) = &mut self.proposal {
+            proposal.built = Some(Instant::now());
+        }
     }
 
     pub(super) fn proposal_asked(&mut self, id: SignId) {
-        self.proposal = Some(id);
+        if let Some(proposal) = &mut self.proposal {
+            proposal.asked = Some((id, Instant::now()));
+        }
     }
 
     pub(super) fn signed(&mut self, id: SignId, done: bool) {
-        if self.proposal == Some(id)
-            && let Some(began) = self.building.take()
+        if let Some(Proposal { began, built, asked: Some((asked, at)) }) = self.proposal
+            && asked == id
         {
             self.proposal = None;
-            record("produce", if done { "signed" } else { "refused" }, began);
+            let waited = built.map(|built| at.saturating_duration_since(built)).unwrap_or_default();
+            let took = began.elapsed().saturating_sub(waited);
+            self.targets.judge("produce", if done { "signed" } else { "refused" }, took);
         }
     }
 
@@ -90,7 +116,7 @@ impl Timings {
     /// The input that began at `began` has had all its effects.
     pub(super) fn fed(&mut self, began: Instant) {
         for operation in self.caused.drain(..) {
-            record(operation, "done", began);
+            self.targets.judge_since(operation, "done", began);
         }
     }
 }

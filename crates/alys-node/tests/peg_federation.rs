@@ -1,0 +1,137 @@
+//! Five members as processes that share one Bitcoin, three of whom must sign: bitcoin in, used, burned, paid, to the
+//! satoshi, while members come and go.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
+
+#[path = "common/peg_world.rs"]
+mod peg_world;
+
+use alys_bitcoin::BitcoinPort as _;
+use alys_node::bridge::withdrawal;
+use alys_node::dev_accounts::dev_accounts;
+use alys_node::evm_account::{Call, EvmAccount};
+use alys_primitives::{Sats, U256};
+use bitcoin::Txid;
+use peg_world::{Backend, BitcoinWallet, Result, World, number, wei};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const MEMBERS: usize = 5;
+const DEPOSIT: u64 = 123_456_789;
+const FIRST: u64 = 50_000_001;
+const SECOND: u64 = 20_000_003;
+
+/// The payment of a burn, once enough members have signed and it was sent.
+async fn sent(world: &World, member: usize, burn: &str) -> Result<Txid> {
+    let status = world
+        .until("a payment", member, ("alys_pegOutStatus", json!([burn])), |status| {
+            matches!(status[0]["status"].as_str(), Some("broadcast" | "confirmed" | "paid"))
+        })
+        .await?;
+    Ok(status[0]["txid"].as_str().ok_or("no txid")?.parse()?)
+}
+
+/// Waits until a member says that a burn was paid, and checks the amount against the transaction.
+async fn paid(world: &World, member: usize, burn: &str, payment: Txid, sats: u64) -> Result<()> {
+    let paid = world
+        .until("the settlement", member, ("alys_pegOutStatus", json!([burn])), |status| status[0]["status"] == "paid")
+        .await?;
+    let found = world.bitcoin.find_transaction(payment).await?.ok_or("the payment is in no block")?;
+    let vout = usize::try_from(paid[0]["vout"].as_u64().ok_or("no output")?)?;
+    let value = found.transaction.output[vout].value.to_sat();
+    assert_eq!(paid[0]["paidSats"], json!(value));
+    assert_eq!(paid[0]["feeSats"], json!(sats - value));
+    assert_eq!(paid[0]["txid"], json!(payment.to_string()));
+    Ok(())
+}
+
+async fn story(folder: &Path, backend: &Backend) -> Result<()> {
+    let binary = Path::new(env!("CARGO_BIN_EXE_alys-node"));
+    let mut world = World::start(binary, folder, MEMBERS, backend).await?;
+    let mut wallet = BitcoinWallet::new(0x21)?;
+    wallet.earn(&world, 4).await?;
+    let newcomer = EvmAccount::new(&[0x42; 32])?;
+    let funded = dev_accounts()?;
+    let sender = EvmAccount::new(&funded[1].secret_key.secret_bytes())?;
+    let before = world.supply(0).await?;
+
+    // In, once every member's view has come to the newest blocks.
+    let asked = ("alys_depositAddress", json!([newcomer.address()]));
+    let target = world.until("an address", 0, asked, |answer| answer["address"].is_string()).await?;
+    let deposit = wallet.deposit(target["address"].as_str().ok_or("no address")?, DEPOSIT, newcomer.address())?;
+    let txid = world.bitcoin.broadcast(deposit).await?;
+    world.waits_for_a_block(txid).await?;
+    world.confirm(5).await?;
+    world
+        .until("five confirmations", 1, ("alys_pegInStatus", json!([txid.to_string()])), |status| {
+            status["confirmations"] == json!(5)
+        })
+        .await?;
+    assert_eq!(world.balance(1, newcomer.address()).await?, U256::ZERO, "one confirmation is missing");
+    world.confirm(1).await?;
+    for member in 0..MEMBERS {
+        let asked = ("eth_getBalance", json!([newcomer.address(), "latest"]));
+        let expected = format!("{:#x}", wei(DEPOSIT));
+        world.until("the credit", member, asked, |balance| *balance == json!(expected)).await?;
+    }
+
+    // Used, and burned while one member and two signers are away: four of five go on, three sign.
+    let call = Call { to: sender.address(), value: wei(FIRST + SECOND), input: Default::default() };
+    world.send(0, &newcomer, call).await?;
+    world.kill_member(4);
+    world.kill_signer(4);
+    world.kill_signer(3);
+    let payee = wallet.address().to_string();
+    let burn = world.send(1, &sender, withdrawal(&payee, Sats(FIRST))).await?;
+    let payment = sent(&world, 2, &burn).await?;
+    world.waits_for_a_block(payment).await?;
+    world.confirm(6).await?;
+    paid(&world, 3, &burn, payment, FIRST).await?;
+
+    // Two members away: the chain halts, and the burn that was sent meanwhile is paid after their return.
+    let head = |status: &Value| status["head"]["height"].as_u64();
+    world.kill_member(3);
+    let halted = world.status("a head", 0, |_| true).await?;
+    let burn = sender.send(&world.client(0)?, withdrawal(&payee, Sats(SECOND))).await?.to_string();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let still = world.status("a head", 0, |_| true).await?;
+    assert!(head(&still) <= head(&halted).map(|height| height + 1), "{still}");
+    world.start_member(3)?;
+    world.start_member(4)?;
+    let payment = sent(&world, 4, &burn).await?;
+    world.waits_for_a_block(payment).await?;
+    world.confirm(6).await?;
+    for member in 0..MEMBERS {
+        paid(&world, member, &burn, payment, SECOND).await?;
+    }
+
+    // The books, the same everywhere.
+    for member in 0..MEMBERS {
+        let after = world.supply(member).await?;
+        let change = |field: &str| -> Result<U256> { Ok(number(&after[field])? - number(&before[field])?) };
+        assert_eq!(change("mintedWei")?, wei(DEPOSIT));
+        assert_eq!(change("burnedWei")?, wei(FIRST + SECOND));
+        assert_eq!(after["lockedSats"], json!(DEPOSIT - FIRST - SECOND));
+        assert_eq!((&after["unpaidSats"], &after["imbalanceSats"]), (&json!(0), &json!("0")));
+    }
+    Ok(())
+}
+
+fn play(backend: &Backend) {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(story(folder.path(), backend)).unwrap();
+}
+
+#[test]
+fn three_of_five_members_sign_while_others_are_away() {
+    play(&Backend::Regtest);
+}
+
+#[test]
+fn three_of_five_members_sign_on_bitcoin_core() {
+    match Backend::core() {
+        Some(core) => play(&core),
+        None => alys_vectors::skip("needs a Bitcoin Core binary: BITCOIND names none and bitcoind is not on the PATH"),
+    }
+}
