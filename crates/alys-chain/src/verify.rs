@@ -283,6 +283,11 @@ impl Verifier {
         Ok(Verified::new(change, basis))
     }
 
+    /// Whether the members of an epoch are known here.
+    pub fn knows(&self, epoch: Epoch) -> bool {
+        self.federations.contains_key(&epoch)
+    }
+
     /// Position of a key among the members of a known epoch.
     pub fn index_of(&self, epoch: Epoch, key: &PublicKeyBytes) -> Option<u64> {
         self.federations.get(&epoch)?.index_of(key)

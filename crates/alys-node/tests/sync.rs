@@ -5,15 +5,18 @@
 mod common;
 
 use alys_crypto::SecretKey;
+use alys_evm::NoTransactions;
+use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
 use alys_node::sync::SyncState;
 use alys_node::{Node, NodeBuilder};
 use alys_p2p::{Blocks, Event, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Response, Status};
 use alys_primitives::{
-    BlockBody, BlockHeader, ExecutionPayload, Height, Root, SignatureBytes, SignedBlock, Slot, VariableList,
+    Address, BlockBody, BlockHeader, Epoch, ExecutionPayload, Height, Members, Root, SignatureBytes, SignedBlock, Slot,
+    VariableList,
 };
-use common::PATIENCE;
 use common::nodes::{address, chain, config, validator};
+use common::{PATIENCE, past};
 
 /// Claims a long chain and answers every question for blocks with a run that links but is signed by nobody.
 fn liar(genesis_root: Root) -> (PeerAddress, tokio::task::JoinHandle<()>) {
@@ -108,4 +111,26 @@ async fn a_node_that_is_behind_catches_up_beside_a_liar() {
     task.abort();
     late.shutdown().await;
     author.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_syncs_across_a_change_of_the_federation() {
+    const BLOCKS: u64 = 110;
+    let key = SecretKey::generate(&[7; 32]).unwrap();
+    let members = |payout| Members::new(vec![member(&key, Address::repeat_byte(payout))]).unwrap();
+    let files = ChainFiles::dev(members(1), wall_now().0 / 1000 - BLOCKS - 60, 1).unwrap();
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // Record and effect lie in one run of blocks.
+    let none = Box::new(NoTransactions);
+    past::make_with_change(&files, &key, folders[0].path(), BLOCKS, none, Some((20, members(3)))).await;
+    let server = NodeBuilder::new(config(folders[0].path(), &[]), files.clone()).start().await.unwrap();
+    let way = address(&server, folders[0].path()).await;
+    assert_eq!(server.view.borrow().epoch, Epoch(1), "the change took effect");
+    let late = NodeBuilder::new(config(folders[1].path(), &[way]), files).start().await.unwrap();
+    let mut view = late.view.clone();
+    let synced = view.wait_for(|view| view.head.height == Height(BLOCKS));
+    tokio::time::timeout(PATIENCE, synced).await.unwrap().unwrap();
+    assert_eq!(late.view.borrow().epoch, Epoch(1));
+    late.shutdown().await;
+    server.shutdown().await;
 }

@@ -9,7 +9,10 @@ use alys_crypto::SecretKey;
 use alys_engine::{Attributes, ExecutionEngine, ForkchoiceState, NewPayload, PayloadStatus};
 use alys_evm::{Executor, ExecutorConfig, TransactionSource, spawn};
 use alys_node::chain_files::ChainFiles;
-use alys_primitives::{Address, AuxBundle, AuxPowRecord, Height, Slot, TreeHash as _, UnixMillis, VariableList};
+use alys_primitives::{
+    Address, AuxBundle, AuxPowRecord, BitVector, FederationChange, Height, Members, Slot, TreeHash as _, UnixMillis,
+    VariableList,
+};
 use alys_store::{Database, StoreConfig};
 use std::path::Path;
 
@@ -23,6 +26,18 @@ pub async fn make(
     folder: &Path,
     blocks: u64,
     transactions: Box<dyn TransactionSource>,
+) {
+    make_with_change(files, key, folder, blocks, transactions, None).await;
+}
+
+/// The same, with a change of the federation that is offered to the authors from a slot on.
+pub async fn make_with_change(
+    files: &ChainFiles,
+    key: &SecretKey,
+    folder: &Path,
+    blocks: u64,
+    transactions: Box<dyn TransactionSource>,
+    change: Option<(u64, Members)>,
 ) {
     let config = ChainConfig { member_key: Some(key.public_key().to_bytes().into()), ..ChainConfig::default() };
     let mut chain = Chain::genesis(files.spec.clone(), config).unwrap();
@@ -40,6 +55,11 @@ pub async fn make(
             let record = chain.verifier().auxpow(record).unwrap();
             chain.handle(now, Input::AuxPow(record)).unwrap();
             carry_out(&mut chain, now, key, &engine, &mut database).await;
+        }
+        if let Some((_, members)) = change.as_ref().filter(|(at, _)| *at == slot) {
+            let change = signed_change(&chain, key, members);
+            let change = chain.verifier().federation_change(change).unwrap();
+            chain.handle(now, Input::FederationChange(change)).unwrap();
         }
         chain.handle(now, Input::Tick).unwrap();
         carry_out(&mut chain, now, key, &engine, &mut database).await;
@@ -105,6 +125,21 @@ async fn carry_out(
             | Effect::Event(_) => continue,
         };
         chain.handle(now, input).unwrap();
+    }
+}
+
+/// A change of the federation, signed by its only member.
+fn signed_change(chain: &Chain, key: &SecretKey, members: &Members) -> FederationChange {
+    let epoch = chain.view().epoch;
+    let signature = key.sign(chain.verifier().federation_signing_root(epoch, members));
+    let mut bitfield = BitVector::new();
+    bitfield.set(0, true).unwrap();
+    FederationChange {
+        genesis_root: chain.view().genesis_root,
+        epoch,
+        members: members.clone(),
+        bitfield,
+        aggregate_signature: signature.to_bytes().into(),
     }
 }
 

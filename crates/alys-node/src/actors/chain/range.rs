@@ -2,11 +2,12 @@
 
 use super::{ChainActor, ChainMessage, own_key};
 use alys_actor::{Context, Reply};
-use alys_chain::{ImportOutcome, Input, PeerTag, Verified, Verifier, VerifyError};
+use alys_chain::{Certificates, ImportOutcome, Input, PeerTag, SegmentError, Verified, Verifier, VerifyError};
 use alys_primitives::{Notarization, SignedBlock};
+use rand::TryRngCore as _;
 
 /// Threads that check one run; the rest of the node goes on beside them.
-const THREADS: usize = 4;
+const THREADS: usize = 2;
 
 /// Answer to an import of a run: what became of its last block.
 pub type RangeReply = Reply<Result<ImportOutcome, VerifyError>>;
@@ -66,23 +67,38 @@ impl ChainActor {
     }
 }
 
+/// Checks a run in shares, one a thread, each by the certificate of its last block (ADR 0008): that is in the next share's first
+/// block, or came with the run. What lies in an epoch that is not known before the blocks below are taken in is left for the
+/// next run.
 fn verify(
     verifier: &Verifier,
-    blocks: Vec<SignedBlock>,
-    certificate: Option<Notarization>,
+    mut blocks: Vec<SignedBlock>,
+    mut certificate: Option<Notarization>,
 ) -> Result<VerifiedRange, VerifyError> {
-    let share = blocks.len().div_ceil(THREADS).max(1);
-    let mut shares: Vec<Vec<SignedBlock>> = Vec::new();
-    for block in blocks {
-        match shares.last_mut() {
-            Some(last) if last.len() < share => last.push(block),
-            Some(_) | None => shares.push(vec![block]),
+    let known = blocks.iter().take_while(|block| verifier.knows(block.header.epoch)).count();
+    if let Some(first) = blocks.get(known) {
+        if known == 0 {
+            return Err(VerifyError::UnknownEpoch { epoch: first.header.epoch });
         }
+        certificate = first.parent_notarization.first().cloned();
+        blocks.truncate(known);
     }
-    let verified: Vec<Result<Vec<_>, VerifyError>> = std::thread::scope(|scope| {
+    let mut entropy = [0; 32];
+    rand::rngs::OsRng.try_fill_bytes(&mut entropy).map_err(|_| VerifyError::Signature)?;
+    let share = blocks.len().div_ceil(THREADS).max(1);
+    let mut shares = Vec::new();
+    while !blocks.is_empty() {
+        let rest = blocks.split_off(blocks.len().min(share));
+        let tip = match rest.first() {
+            Some(next) => next.parent_notarization.first().cloned(),
+            None => certificate.take(),
+        };
+        shares.push((std::mem::replace(&mut blocks, rest), tip));
+    }
+    let verified: Vec<Result<Segment, VerifyError>> = std::thread::scope(|scope| {
         let threads: Vec<_> = shares
             .into_iter()
-            .map(|share| scope.spawn(move || share.into_iter().map(|block| verifier.block(block)).collect()))
+            .map(|(blocks, tip)| scope.spawn(move || verify_share(verifier, blocks, tip, &entropy)))
             .collect();
         // A panic in a check is a bug: it goes on in the task that waits, which fails the actor.
         threads
@@ -90,10 +106,33 @@ fn verify(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let mut blocks = Vec::new();
+    let mut range = VerifiedRange { blocks: Vec::new(), certificate: None };
     for share in verified {
-        blocks.extend(share?);
+        let (blocks, certificate) = share?;
+        range.blocks.extend(blocks);
+        range.certificate = certificate;
     }
-    let certificate = certificate.map(|certificate| verifier.notarization(certificate)).transpose()?;
-    Ok(VerifiedRange { blocks, certificate })
+    Ok(range)
+}
+
+/// Blocks with their proofs, and the last one's certificate.
+type Segment = (Vec<Verified<SignedBlock>>, Option<Verified<Notarization>>);
+
+fn verify_share(
+    verifier: &Verifier,
+    blocks: Vec<SignedBlock>,
+    tip: Option<Notarization>,
+    entropy: &[u8; 32],
+) -> Result<Segment, VerifyError> {
+    let Some(tip) = tip else {
+        // A run that ends with the newest block may have no certificate yet: then each signature counts.
+        let blocks = verifier.blocks(blocks, entropy).into_iter().collect::<Result<_, _>>()?;
+        return Ok((blocks, None));
+    };
+    match verifier.segment(blocks, tip, Certificates::All, entropy) {
+        Ok(segment) => Ok((segment.blocks, Some(segment.tip))),
+        Err(SegmentError::Empty) => Ok((Vec::new(), None)),
+        Err(SegmentError::Broken { .. }) => Err(VerifyError::ParentCertificate),
+        Err(SegmentError::Block { error, .. } | SegmentError::Tip(error)) => Err(error),
+    }
 }
