@@ -262,6 +262,8 @@ pub(crate) fn peg_place(
         time: constants.spec.slot_start(slot),
         finalized: parent.state.finalized.height,
         max_withdrawals: max.saturating_sub(fee_withdrawals),
+        #[cfg(feature = "testing")]
+        scheme: constants.scheme,
     }
 }
 

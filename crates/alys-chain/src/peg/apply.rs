@@ -36,6 +36,9 @@ pub(crate) struct Place {
     pub(crate) finalized: Height,
     /// How many withdrawals are left for refunds and deposits.
     pub(crate) max_withdrawals: usize,
+    /// Can carry a planted mistake.
+    #[cfg(feature = "testing")]
+    pub(crate) scheme: crate::scheme::Scheme,
 }
 
 /// Somebody to mint for.
@@ -162,6 +165,10 @@ impl<'a> Applier<'a> {
         }
         let (proven, anchor) = self.prove(record)?;
         let txid = proven.txid;
+        #[cfg(feature = "testing")]
+        let again = self.place.scheme.planted(crate::testing::Plant::MintAgain) && self.ledger.forget_lost(&txid);
+        #[cfg(not(feature = "testing"))]
+        let again = false;
         if let Some(known) = self.ledger.find_recorded(&txid) {
             // Once ever. A transaction whose block left the best branch is shown to stand in another one: nothing is
             // minted again, its coins count again.
@@ -173,7 +180,7 @@ impl<'a> Applier<'a> {
             self.pegin_records = self.pegin_records.saturating_add(1);
             return Ok(());
         }
-        if self.is_paused() {
+        if self.is_paused() && !again {
             return Err(PegError::Paused);
         }
         // Change of our own payments comes back by a settlement, never as a deposit.
@@ -346,8 +353,12 @@ impl<'a> Applier<'a> {
                 coin.batch = number;
             }
         }
+        #[cfg(feature = "testing")]
+        let forgets = self.place.scheme.planted(crate::testing::Plant::PayAgain);
+        #[cfg(not(feature = "testing"))]
+        let forgets = false;
         for request in &mut self.ledger.requests {
-            if batch.requests.contains(&request.id) {
+            if batch.requests.contains(&request.id) && !forgets {
                 request.batch = number;
             }
         }

@@ -358,6 +358,17 @@ impl PegLedger {
         }
     }
 
+    /// Forgets a transaction that left the best branch, and its coins: a planted mistake.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forget_lost(&mut self, txid: &B256) -> bool {
+        let lost = self.is_lost(txid);
+        if lost {
+            self.coins.retain(|coin| coin.txid != *txid);
+            self.recorded.retain(|recorded| recorded.txid != *txid);
+        }
+        lost
+    }
+
     pub(crate) fn add_coin(&mut self, coin: Coin) {
         let index = self.coins.partition_point(|other| (other.txid, other.vout) < (coin.txid, coin.vout));
         self.coins.insert(index, coin);
