@@ -14,6 +14,7 @@ mod init;
 mod keys;
 mod load;
 mod mine;
+mod pause;
 mod peg;
 mod proof;
 mod run;
