@@ -383,6 +383,7 @@ impl NodeBuilder {
                 bridge: bridge.clone(),
                 store: store.clone(),
                 evm: execution.evm.clone(),
+                chain: chain.clone(),
             },
             dev_bitcoin: bitcoin.embedded().cloned(),
             mining: MiningRpc {

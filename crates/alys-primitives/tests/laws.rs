@@ -159,7 +159,7 @@ containers! {
 /// One encoding: it decodes to the value, and nothing shorter or longer does. Different values have different encodings
 /// and roots.
 fn encodes<T: Make + Encode + Decode + TreeHash + PartialEq + Debug>(words: &[u64], others: &[u64]) {
-    let make = |words: &[u64]| T::make(&mut Source(words.to_vec().into_iter()));
+    let make = |words: &[u64]| T::make(&mut Source(Vec::from(words).into_iter()));
     let (value, other) = (make(words), make(others));
     let bytes = value.as_ssz_bytes();
     assert_eq!(bytes.len(), value.ssz_bytes_len());
@@ -178,7 +178,7 @@ fn encodes<T: Make + Encode + Decode + TreeHash + PartialEq + Debug>(words: &[u6
 
 /// Files and checkpoints hold these through serde.
 fn serialises<T: Make + Serialize + DeserializeOwned + PartialEq + Debug>(words: &[u64]) {
-    let value = T::make(&mut Source(words.to_vec().into_iter()));
+    let value = T::make(&mut Source(Vec::from(words).into_iter()));
     let text = serde_json::to_string(&value).unwrap();
     assert_eq!(serde_json::from_str::<T>(&text).unwrap(), value);
 }

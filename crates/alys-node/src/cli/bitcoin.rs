@@ -50,7 +50,9 @@ impl Choice {
                     .help("either `bitcoin.cookie_file`, or `bitcoin.user` and `bitcoin.password_file`"));
             }
         };
-        CoreRpc::new(CoreConfig { url, auth, timeout: DEADLINE }).map(|core| Self::Core(Box::new(core))).map_err(Failure::usage)
+        CoreRpc::new(CoreConfig { url, auth, timeout: DEADLINE })
+            .map(|core| Self::Core(Box::new(core)))
+            .map_err(Failure::usage)
     }
 
     pub(super) fn add_to(self, builder: NodeBuilder) -> NodeBuilder {
