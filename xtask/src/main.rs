@@ -24,6 +24,7 @@ mod sim;
 mod skipped;
 mod test;
 mod testnet;
+mod tools;
 
 use std::env;
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ usage: cargo xtask <command>
 
   dev [--debug] [args]      set up, build in release, run a development chain in the foreground (args go to `alys-node dev`)
   test [filter args]        set up and run the test suite; with arguments only the tests they select (`-p alys-chain stale`)
+  test --tools [--debug]    cast, forge, viem, ethers, hardhat and a wallet's calls from npm against a development node
   lint [check...]           formatting, clippy, rustdoc, floors, dependencies, wording, spelling; all of them, or those named
   loom                      model-check the hand-written synchronisation
   testnet [--nodes 4] [--slot-seconds 2] [--kill-every 20s] [--seconds N] [--data-dir DIR] [--keep] [--no-mine]

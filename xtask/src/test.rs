@@ -7,6 +7,7 @@ use crate::loom;
 use crate::run::{answers, run};
 use crate::setup::{self, Environment};
 use crate::skipped::{self, Skipped};
+use crate::tools;
 
 /// The crates whose tests also run in the release profile: supervision depends on panics that unwind, which only that
 /// profile's settings can break, and the simulator runs hundreds of seeds only where they take seconds.
@@ -16,6 +17,11 @@ type Suite = fn(&Environment, &Skipped) -> Result<(), Failure>;
 
 /// Sets up and runs the suite; with arguments, only the tests that the runner selects by them.
 pub(crate) fn test(args: &[String]) -> Result<(), Failure> {
+    if let [first, rest @ ..] = args
+        && first == "--tools"
+    {
+        return tools::test(rest);
+    }
     let started = Instant::now();
     let environment = setup::prepare()?;
     let skipped = Skipped::begin()?;

@@ -58,7 +58,7 @@ fn body(constants: &Constants, block: &SignedBlock) -> Result<(), BlockError> {
     Ok(())
 }
 
-/// Records that the rules do not know: those of the peg where there is none, and those that no version knows.
+/// Records that the rules do not know: those of the peg where there is none.
 fn unknown_records(body: &BlockBody, has_peg: bool) -> Option<&'static str> {
     let peg = [
         (body.bitcoin_headers.is_empty(), "bitcoin_headers"),
@@ -67,9 +67,9 @@ fn unknown_records(body: &BlockBody, has_peg: bool) -> Option<&'static str> {
         (body.fee_bumps.is_empty(), "fee_bumps"),
         (body.settlements.is_empty(), "settlements"),
         (body.refunds.is_empty(), "refunds"),
+        (body.pause.is_empty(), "pause"),
     ];
-    let others = [(body.pause.is_empty(), "pause")];
-    peg.into_iter().filter(|_| !has_peg).chain(others).find_map(|(empty, field)| (!empty).then_some(field))
+    peg.into_iter().filter(|_| !has_peg).find_map(|(empty, field)| (!empty).then_some(field))
 }
 
 fn payload(constants: &Constants, block: &SignedBlock) -> Result<(), BlockError> {

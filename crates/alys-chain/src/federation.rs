@@ -157,3 +157,30 @@ impl Federation {
         order.get(position).map_or(0, |(_, index)| *index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fixture;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn every_member_authors_once_a_round_and_no_round_follows_from_another(
+            members in 1usize..12, round in 0u64..1 << 40, epoch: u64, genesis: [u8; 32],
+        ) {
+            let fixture = Fixture::new(members);
+            let Ok(federation) = Federation::new(fixture.spec.members.clone(), Scheme::Unproven(None)) else {
+                return Err(TestCaseError::fail("usable members"));
+            };
+            let count = u64::try_from(members).unwrap_or(1);
+            let author = |slot| federation.author(Root::from(genesis), Epoch(epoch), Slot(slot));
+            let first = round.saturating_mul(count);
+            let authors: BTreeSet<u64> = (first..first.saturating_add(count)).map(author).collect();
+            prop_assert_eq!(authors, (0..count).collect::<BTreeSet<u64>>());
+        }
+    }
+}

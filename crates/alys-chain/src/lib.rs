@@ -77,6 +77,6 @@ pub use state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, L
 pub use validation::{
     Consistent, Context, ErrorCategory, FullyValid, Signed, Validated, ValidationError, ValidationLevel, WellFormed,
 };
-pub use validation_cache::{MessageId, Outcome, ValidationCache};
+pub use validation_cache::{Generation, MessageId, Outcome, ValidationCache};
 pub use verify::{Verified, Verifier};
 pub use view::{ChainView, Counters, QueuedAuxPow};

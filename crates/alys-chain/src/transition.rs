@@ -241,7 +241,8 @@ fn check_peg(
         && body.pegins.is_empty()
         && body.refunds.is_empty()
         && body.fee_bumps.is_empty()
-        && body.pegout_batches.is_empty();
+        && body.pegout_batches.is_empty()
+        && body.pause.is_empty();
     let Some(peg_rules) = constants.peg.as_ref().filter(|_| !is_empty) else { return Ok(None) };
     let place = peg_place(constants, parent, rules, block.header.slot, fee_withdrawals);
     let step = peg::Applier::new(peg_rules, &parent.state.peg, place).body(body)?;
@@ -260,8 +261,11 @@ pub(crate) fn peg_place(
     peg::Place {
         height: rules.height,
         time: constants.spec.slot_start(slot),
+        epoch: rules.epoch,
         finalized: parent.state.finalized.height,
         max_withdrawals: max.saturating_sub(fee_withdrawals),
+        #[cfg(feature = "testing")]
+        scheme: constants.scheme,
     }
 }
 

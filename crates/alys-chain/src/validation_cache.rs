@@ -21,6 +21,11 @@ struct Cached {
     number: u64,
 }
 
+/// Which federation outcomes rest on: rises when that changes. An outcome that another thread works on is kept only if
+/// its generation is still the one that it was asked in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Generation(u64);
+
 /// The cache of one owner; there are no locks, because nothing is shared.
 #[derive(Clone, Debug)]
 pub struct ValidationCache {
@@ -30,6 +35,7 @@ pub struct ValidationCache {
     capacity: usize,
     /// How long an outcome is good, in milliseconds.
     lifetime: u64,
+    generation: Generation,
     next: u64,
     hits: u64,
     misses: u64,
@@ -38,7 +44,16 @@ pub struct ValidationCache {
 impl ValidationCache {
     /// A cache of at most `capacity` outcomes, each for `lifetime` milliseconds.
     pub fn new(capacity: usize, lifetime: u64) -> Self {
-        Self { outcomes: BTreeMap::new(), order: VecDeque::new(), capacity, lifetime, next: 0, hits: 0, misses: 0 }
+        Self {
+            outcomes: BTreeMap::new(),
+            order: VecDeque::new(),
+            capacity,
+            lifetime,
+            generation: Generation::default(),
+            next: 0,
+            hits: 0,
+            misses: 0,
+        }
     }
 
     /// What was found out about a message, if that is known and not too old. What a higher level has proven holds for
@@ -53,11 +68,24 @@ impl ValidationCache {
         found
     }
 
-    /// Keeps an outcome. One that says nothing about the message itself (an ancestor or epoch is missing) is not kept.
-    pub fn insert(&mut self, id: MessageId, level: ValidationLevel, outcome: Outcome, now: UnixMillis) {
+    /// The generation that a question asked now belongs to.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Keeps an outcome of a question that was asked in `asked`. One that says nothing about the message itself (an
+    /// ancestor or epoch is missing), or that rests on an earlier federation, is not kept.
+    pub fn insert(
+        &mut self,
+        id: MessageId,
+        level: ValidationLevel,
+        outcome: Outcome,
+        asked: Generation,
+        now: UnixMillis,
+    ) {
         let passing =
             outcome.as_ref().is_err_and(|error| error.category() == crate::validation::ErrorCategory::Unavailable);
-        if passing || self.capacity == 0 {
+        if passing || asked != self.generation || self.capacity == 0 {
             return;
         }
         let number = self.next;
@@ -83,8 +111,10 @@ impl ValidationCache {
         }
     }
 
-    /// Forgets everything; to be called when the federation changes, on which every outcome rests.
+    /// Forgets everything, and what is being found out; to be called when the federation changes, on which every outcome
+    /// rests.
     pub fn clear(&mut self) {
+        self.generation = Generation(self.generation.0.wrapping_add(1));
         self.outcomes.clear();
         self.order.clear();
     }

@@ -9,12 +9,13 @@ use crate::{
     error::{AuxPowError, BlockError, CertificateError, FederationError, VerifyError},
     evidence,
     federation::Federation,
+    peg::{self, PauseError, PauseState},
     scheme::Claim,
 };
 use alys_auxpow::{AuxPow, Target};
 use alys_primitives::{
-    Approval, AuxPowRecord, B256, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization, PublicKeyBytes,
-    Root, SignedBlock, TreeHash as _, VariableList,
+    Approval, AuxPowRecord, B256, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization, Pause,
+    PublicKeyBytes, Root, SignedBlock, TreeHash as _, VariableList,
 };
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
@@ -184,6 +185,9 @@ impl Verifier {
             Some(change) => Some(self.change(epoch, change).map_err(BlockError::from)?),
             None => None,
         };
+        if let Some(pause) = block.body.pause.first() {
+            peg::verify_pause(&self.constants, federation, pause).map_err(|error| BlockError::Peg(error.into()))?;
+        }
         Ok(Basis { parent_header, next_federation, ..basis })
     }
 
@@ -291,6 +295,26 @@ impl Verifier {
     /// Position of a key among the members of a known epoch.
     pub fn index_of(&self, epoch: Epoch, key: &PublicKeyBytes) -> Option<u64> {
         self.federations.get(&epoch)?.index_of(key)
+    }
+
+    /// Checks a decision about pausing the peg: a quorum of its epoch's members signed it.
+    ///
+    /// # Errors
+    /// [`PauseError`] with the first rule that is broken.
+    pub fn pause(&self, pause: Pause) -> Result<Verified<Pause>, PauseError> {
+        let current = self.federations.get(&pause.epoch).ok_or_else(|| PauseError::Epoch {
+            found: pause.epoch,
+            expected: self.federations.last_key_value().map(|(epoch, _)| *epoch).unwrap_or_default(),
+        })?;
+        peg::verify_pause(&self.constants, current, &pause)?;
+        let basis = self.basis(pause.epoch, current, FixedBytes::ZERO);
+        Ok(Verified::new(pause, basis))
+    }
+
+    /// What a member of `epoch` signs for a decision about pausing, under the newest scheduled version of the rules.
+    pub fn pause_signing_root(&self, epoch: Epoch, decision: &PauseState) -> alys_crypto::SigningRoot {
+        let version = self.constants.versions().next().unwrap_or_default();
+        peg::pause_signing_root(&self.constants, version, epoch, decision)
     }
 
     /// What a member of `epoch` signs to bring in `members`, under the newest scheduled version of the rules.

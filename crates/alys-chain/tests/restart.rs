@@ -171,7 +171,7 @@ fn a_proof_and_a_waiting_change_survive_a_power_cut_and_are_told_again() {
     }
     let mut damaged = node.store.restored();
     damaged.change.as_mut().unwrap().members = Members::empty();
-    assert!(matches!(fixture.restore(fixture.config(Some(0)), damaged), Err(_)));
+    assert!(fixture.restore(fixture.config(Some(0)), damaged).is_err());
 
     // Both are used, and dropped once they are of no use.
     for _ in 0..12 {

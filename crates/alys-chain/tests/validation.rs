@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may stop")]
 
 use alys_chain::{
-    BlockError, CertificateError, Certificates, Context, ErrorCategory, ImportOutcome, Input, SegmentError, Validated,
-    ValidationCache, ValidationError, ValidationLevel as Level, Verifier, VerifyError,
+    BlockError, CertificateError, Certificates, Context, ErrorCategory, ImportOutcome, Input, Outcome, SegmentError,
+    Validated, ValidationCache, ValidationError, ValidationLevel as Level, Verifier, VerifyError,
     testing::{Cluster, Fixture, Node, SchemeKind},
 };
 use alys_primitives::{B256, Epoch, Height, Root, SignatureBytes, SignedBlock, Slot, UnixMillis, VariableList};
@@ -116,6 +116,12 @@ fn id(number: u8) -> B256 {
     B256::repeat_byte(number)
 }
 
+/// Keeps an outcome that was asked for under the present federation.
+fn keep(cache: &mut ValidationCache, id: B256, level: Level, outcome: Outcome, now: UnixMillis) {
+    let asked = cache.generation();
+    cache.insert(id, level, outcome, asked, now);
+}
+
 #[test]
 fn the_cache_is_bounded_in_number_and_age() {
     let scene = scene(SchemeKind::Unproven);
@@ -123,7 +129,7 @@ fn the_cache_is_bounded_in_number_and_age() {
     let mut cache = ValidationCache::new(3, 1_000);
     let now = UnixMillis(5_000);
     for number in 0..4 {
-        cache.insert(id(number), Level::Basic, outcome(), now);
+        keep(&mut cache, id(number), Level::Basic, outcome(), now);
     }
     assert_eq!(cache.len(), 3);
     assert!(cache.get(&id(0), Level::Basic, now).is_none(), "the oldest one made room");
@@ -131,16 +137,16 @@ fn the_cache_is_bounded_in_number_and_age() {
     assert!(cache.get(&id(3), Level::SignatureOnly, now).is_none(), "basic proves nothing about signatures");
     assert!(cache.get(&id(3), Level::Basic, UnixMillis(6_000)).is_none(), "too old");
     // Kept again: its age starts anew, and it counts once.
-    cache.insert(id(3), Level::Basic, outcome(), UnixMillis(5_900));
+    keep(&mut cache, id(3), Level::Basic, outcome(), UnixMillis(5_900));
     assert_eq!(cache.len(), 3);
     assert!(cache.get(&id(3), Level::Basic, UnixMillis(6_500)).is_some());
-    cache.insert(id(9), Level::Basic, outcome(), UnixMillis(6_100));
+    keep(&mut cache, id(9), Level::Basic, outcome(), UnixMillis(6_100));
     assert_eq!(cache.len(), 2, "what is too old leaves");
     assert_eq!(cache.counts(), (2, 3));
     cache.clear();
     assert!(cache.is_empty());
     let mut none = ValidationCache::new(0, 1_000);
-    none.insert(id(1), Level::Basic, outcome(), now);
+    keep(&mut none, id(1), Level::Basic, outcome(), now);
     assert!(none.is_empty());
 }
 
@@ -150,17 +156,29 @@ fn a_full_proof_answers_for_every_level_and_passing_troubles_are_not_kept() {
     let mut cache = ValidationCache::new(8, 1_000);
     let now = UnixMillis(0);
     let full = scene.verifier.validate(Level::Full, &scene.block, Some(&scene.context)).unwrap();
-    cache.insert(id(1), Level::Full, Ok(Arc::new(full)), now);
+    keep(&mut cache, id(1), Level::Full, Ok(Arc::new(full)), now);
     for level in [Level::Basic, Level::SignatureOnly, Level::ConsensusOnly, Level::Full] {
         assert!(cache.get(&id(1), level, now).unwrap().is_ok());
     }
     let unknown = ValidationError::UnknownParent(Root::ZERO);
-    cache.insert(id(2), Level::Full, Err(Arc::new(unknown)), now);
+    keep(&mut cache, id(2), Level::Full, Err(Arc::new(unknown)), now);
     assert!(cache.get(&id(2), Level::Full, now).is_none(), "the parent may arrive");
     let wrong = ValidationError::Consensus(BlockError::Overflow);
-    cache.insert(id(3), Level::Full, Err(Arc::new(wrong)), now);
+    keep(&mut cache, id(3), Level::Full, Err(Arc::new(wrong)), now);
     assert!(cache.get(&id(3), Level::Full, now).unwrap().is_err());
     assert!(cache.get(&id(3), Level::Basic, now).is_none(), "which part was wrong is not said");
+}
+
+#[test]
+fn an_outcome_that_was_asked_for_under_another_federation_is_not_kept() {
+    let mut cache = ValidationCache::new(8, 1_000);
+    let wrong = || Err(Arc::new(ValidationError::Consensus(BlockError::Overflow)));
+    let asked = cache.generation();
+    cache.clear();
+    cache.insert(id(1), Level::Full, wrong(), asked, UnixMillis(0));
+    assert!(cache.is_empty(), "it rests on members who are none any more");
+    keep(&mut cache, id(1), Level::Full, wrong(), UnixMillis(0));
+    assert_eq!(cache.len(), 1);
 }
 
 #[test]

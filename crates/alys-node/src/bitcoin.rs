@@ -12,7 +12,7 @@ pub enum NodeBitcoin {
     /// A regtest of the node's own.
     Embedded(RegtestHandle),
     /// A Bitcoin Core, or what speaks like one.
-    Core(CoreRpc),
+    Core(Box<CoreRpc>),
     /// None: every question fails with "ask again later".
     Absent,
 }

@@ -142,7 +142,7 @@ pub struct Validator {
 enum BitcoinChoice {
     Absent,
     Embedded(DevBitcoin),
-    Core(CoreRpc),
+    Core(Box<CoreRpc>),
 }
 
 /// The embedded regtest Bitcoin of a development node.
@@ -186,7 +186,7 @@ impl NodeBuilder {
     /// Looks at Bitcoin through a Bitcoin Core, or what speaks like one.
     #[must_use]
     pub fn bitcoin_core(mut self, core: CoreRpc) -> Self {
-        self.bitcoin = BitcoinChoice::Core(core);
+        self.bitcoin = BitcoinChoice::Core(Box::new(core));
         self
     }
 
@@ -383,6 +383,7 @@ impl NodeBuilder {
                 bridge: bridge.clone(),
                 store: store.clone(),
                 evm: execution.evm.clone(),
+                chain: chain.clone(),
             },
             dev_bitcoin: bitcoin.embedded().cloned(),
             mining: MiningRpc {

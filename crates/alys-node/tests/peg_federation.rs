@@ -88,6 +88,18 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
     world.confirm(6).await?;
     paid(&world, 3, &burn, payment, FIRST).await?;
 
+    // Four of five hold payments; three can't. Nothing of it concerns deposits.
+    let too_few = world.decide(&[0, 1, 2], 0, 1, &["--hold-payments"]).unwrap_err().to_string();
+    assert!(too_few.contains("quorum"), "{too_few}");
+    world.decide(&[0, 1, 2, 3], 0, 1, &["--hold-payments"])?;
+    for member in 0..4 {
+        world.status("the pause", member, |status| status["peg"]["pegoutPaused"] == true).await?;
+    }
+    let status = world.status("the pause", 1, |_| true).await?;
+    assert_eq!((&status["peg"]["sequence"], &status["peg"]["peginPaused"]), (&json!(1), &json!(false)));
+    world.decide(&[0, 1, 2, 3], 1, 2, &[])?;
+    world.status("the end of the pause", 2, |status| status["peg"]["pegoutPaused"] == false).await?;
+
     // Two members away: the chain halts, and the burn that was sent meanwhile is paid after their return.
     let head = |status: &Value| status["head"]["height"].as_u64();
     world.kill_member(3);

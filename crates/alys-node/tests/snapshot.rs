@@ -217,7 +217,12 @@ fn peer(
                             Some(Lie::Endless) => Response::SnapshotPart(vec![7; alys_p2p::MAX_PART_BYTES]),
                         }
                     }
-                    _ => continue,
+                    Request::Status(_)
+                    | Request::BlocksByRange(_)
+                    | Request::BlocksByRoot(_)
+                    | Request::CertificatesByRoot(_) => {
+                        continue;
+                    }
                 };
                 handle.answer(id, response).unwrap();
             }

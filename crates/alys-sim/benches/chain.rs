@@ -182,7 +182,8 @@ fn validation(chain: &RealChain) {
     for (number, (block, context)) in (0u64..).zip(&chain.contexts) {
         let id = B256::left_padding_from(&number.to_be_bytes());
         let outcome = chain.verifier.validate(ValidationLevel::Full, block, Some(context)).map(Arc::new);
-        cache.insert(id, ValidationLevel::Full, outcome.map_err(Arc::new), now);
+        let asked = cache.generation();
+        cache.insert(id, ValidationLevel::Full, outcome.map_err(Arc::new), asked, now);
         ids.push(id);
     }
     let mut at = 0;

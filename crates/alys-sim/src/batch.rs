@@ -15,7 +15,17 @@ use std::{
 const SHOWS_EVERYTHING: u64 = 50;
 
 /// Recovery paths that a batch must have taken.
-const PATHS: [&str; 4] = ["restarts", "syncs answered", "stalls ended", "reorganisations"];
+const PATHS: [&str; 9] = [
+    "restarts",
+    "syncs answered",
+    "stalls ended",
+    "reorganisations",
+    "deposits minted",
+    "deposits shown again",
+    "burns paid",
+    "burns given back",
+    "payments bumped",
+];
 
 /// Sums over runs.
 #[derive(Debug, Default)]

@@ -46,11 +46,15 @@ pub enum Fault {
     NoMiner,
     /// The federation changes.
     EpochChange,
+    /// People deposit and burn; no fault, but what else goes wrong must not hurt them.
+    PegTraffic,
+    /// Another Bitcoin branch replaces up to six blocks, and with them what was confirmed.
+    BitcoinReorg,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Delay,
         Self::Loss,
         Self::Duplicate,
@@ -71,6 +75,8 @@ impl Fault {
         Self::LyingMiner,
         Self::NoMiner,
         Self::EpochChange,
+        Self::PegTraffic,
+        Self::BitcoinReorg,
     ];
 
     /// Its name on the command line and in reports.
@@ -96,7 +102,14 @@ impl Fault {
             Self::LyingMiner => "lying-miner",
             Self::NoMiner => "no-miner",
             Self::EpochChange => "epoch-change",
+            Self::PegTraffic => "peg-traffic",
+            Self::BitcoinReorg => "bitcoin-reorg",
         }
+    }
+
+    /// Whether it takes a chain with a peg.
+    pub fn needs_peg(self) -> bool {
+        matches!(self, Self::PegTraffic | Self::BitcoinReorg)
     }
 
     /// Whether it takes a member that breaks the rules.
@@ -125,7 +138,10 @@ impl FaultSet {
 
     /// A random half, as each seed picks its own.
     pub fn swarm(dice: &mut Dice) -> Self {
-        Self(Fault::ALL.into_iter().filter(|_| dice.once_in(2)).collect())
+        // The peg's have dice of their own: a seed without them is the run that it was before there were any.
+        let mut own = dice.clone().fork();
+        let on = |fault: &Fault| if fault.needs_peg() { own.once_in(2) } else { dice.once_in(2) };
+        Self(Fault::ALL.into_iter().filter(on).collect())
     }
 
     /// Whether a kind is on.

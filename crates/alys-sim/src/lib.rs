@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod adversary;
+mod bitcoin;
 mod dice;
 mod faults;
 mod invariants;

@@ -77,13 +77,16 @@ fn shown_by(plant: Plant) -> u64 {
         | Plant::ApproveAnything
         | Plant::CarryTwice
         | Plant::WorkNotKept
-        | Plant::ProofsNotKept => 1,
+        | Plant::MintAgain
+        | Plant::PayAgain => 1,
         Plant::EvidenceUnchecked => 2,
         Plant::CountStrangers | Plant::SkippedSync | Plant::LostSigningRecord => 3,
         Plant::WorkUnchecked => 4,
+        Plant::ProofsNotKept => 5,
+        Plant::NewestHeadWins => 7,
         Plant::ReleaseBeforePersist => 8,
-        Plant::BundleUnchecked => 10,
-        Plant::StaleHeights | Plant::NewestHeadWins => 24,
+        Plant::StaleHeights => 18,
+        Plant::BundleUnchecked => 109,
     }
 }
 

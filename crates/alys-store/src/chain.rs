@@ -93,7 +93,7 @@ impl Database {
         self.shared().scan::<()>(Column::Waiting, &[], |key, value| {
             match decode_waiting(key, value)? {
                 Waiting::Proof(proof) => evidence.push(proof),
-                Waiting::Change(found) => change = Some(found),
+                Waiting::Change(found) => change = Some(*found),
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -251,7 +251,7 @@ pub(crate) fn decode_auxpow(hash: Root, value: &[u8]) -> Result<((u64, u64), Aux
 /// A record of [`Column::Waiting`].
 pub(crate) enum Waiting {
     Proof(Evidence),
-    Change(FederationChange),
+    Change(Box<FederationChange>),
 }
 
 fn proof_key(offence: &Offence) -> Vec<u8> {
@@ -263,7 +263,7 @@ pub(crate) fn decode_waiting(key: &[u8], value: &[u8]) -> Result<Waiting, StoreE
     let damaged = |damage| StoreError::Corrupt { column: Column::Waiting, key: key.to_vec(), damage };
     if key == CHANGE_KEY {
         let change = FederationChange::from_ssz_bytes(value).map_err(|error| damaged(Damage::Ssz(error)))?;
-        return Ok(Waiting::Change(change));
+        return Ok(Waiting::Change(Box::new(change)));
     }
     if !key.starts_with(PROOF_PREFIX) {
         return Err(damaged(Damage::Key));

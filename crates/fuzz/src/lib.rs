@@ -1,4 +1,4 @@
-//! One function per decoder of outside bytes.
+//! One function per decoder of outside bytes, and one per state machine that scripts of bytes can drive.
 //!
 //! Each takes any bytes, decodes them as the node would, and checks what must then hold; a panic is a finding. The
 //! functions have two callers: `libfuzzer/` (coverage-guided, as long as one likes) and `tests/corpus.rs` (the committed
@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod bitcoin;
+mod chain;
 mod crypto;
 mod execution;
 mod merged_mining;
@@ -27,6 +28,7 @@ pub mod seeds;
 mod ssz;
 
 pub use bitcoin::{bitcoin_block, compact_bits};
+pub use chain::chain_script;
 pub use crypto::{keystore, public_key, signature};
 pub use execution::{payload, transaction};
 pub use merged_mining::{auxpow, coinbase};
@@ -37,11 +39,12 @@ pub use ssz::{approval, auxpow_record, chain_spec, evidence, federation_change, 
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("approval", approval),
     ("auxpow", auxpow),
     ("auxpow_record", auxpow_record),
     ("bitcoin_block", bitcoin_block),
+    ("chain_script", chain_script),
     ("chain_spec", chain_spec),
     ("coinbase", coinbase),
     ("compact_bits", compact_bits),

@@ -35,6 +35,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "auxpow" => auxpows(),
         "auxpow_record" => valid(record().as_ssz_bytes()),
         "bitcoin_block" => bitcoin_blocks(),
+        "chain_script" => scripts(),
         "chain_spec" => valid(spec().as_ssz_bytes()),
         "coinbase" => coinbases(),
         "compact_bits" => compact_bits(),
@@ -96,6 +97,21 @@ fn gossip() -> Vec<Seed> {
         ("bomb", topic(1, &[0; 100_000])),
         ("not_snappy", vec![1, 0xff, 0xff, 0xff]),
     ]
+}
+
+/// Plain growth with work and certificates; forks that are heard late; restarts in between.
+fn scripts() -> Vec<Seed> {
+    let round = [1, 200, 4, 0, 5, 0, 5, 0];
+    let mut growth = Vec::new();
+    for turn in 0..14u8 {
+        growth.extend_from_slice(&round);
+        if turn % 3 == 2 {
+            growth.extend_from_slice(&[3, 200, 4, 1, 5, 0, 5, 0]);
+        }
+    }
+    let forks: Vec<u8> = (0..12u8).flat_map(|turn| [1, turn, 2, 100, 4, turn * 9, 6, 77, 7, turn]).collect();
+    let restarts: Vec<u8> = (0..20u8).flat_map(|turn| [1, 99, 4, turn, 6, turn, 7, 4 * turn]).collect();
+    vec![("valid", growth), ("forks", forks), ("restarts", restarts), ("empty", Vec::new())]
 }
 
 fn list<T, N: typenum::Unsigned>(items: Vec<T>) -> VariableList<T, N> {

@@ -10,6 +10,7 @@ mod deposits;
 mod harness;
 mod mainnet;
 mod model;
+mod pauses;
 mod payments;
 mod reorgs;
 mod signing;

@@ -197,7 +197,9 @@ impl Chain {
             Input::Evidence(evidence) => self.evidence(evidence),
             Input::FederationChange(change) => self.federation_change(change),
             Input::Peg(offer) => {
-                self.peg_offer = *offer;
+                // A decision about pausing that was checked against other members than those that decide is left out.
+                let pause = offer.pause.clone().filter(|pause| self.check_basis(&pause.basis).is_ok());
+                self.peg_offer = PegOffer { pause, ..*offer };
                 Ok(())
             }
             Input::Built { id, result } => self.built(id, result),

@@ -1,6 +1,6 @@
 //! What a block's records make of the peg (protocol section 7): each rule in one place, for authors and importers alike.
 //!
-//! Records are applied in this order: headers, settlements, deposits, refunds, bumps, batches; then, once the payload was
+//! Records are applied in this order: pause, headers, settlements, deposits, refunds, bumps, batches; then, once the payload was
 //! executed, its burns. A record that breaks a rule leaves the books as they were and makes the block invalid.
 
 use super::{
@@ -8,16 +8,16 @@ use super::{
     deposit::parse_deposit,
     error::PegError,
     headers::HeaderView,
-    ledger::{Attempt, Batch, Coin, Finished, PegLedger, Recorded, RecordedKind, Request, Unpayable},
+    ledger::{Attempt, Batch, Coin, Finished, PegLedger, RETURN_LOG_INDEX, Recorded, RecordedKind, Request, Unpayable},
     payment::{derive_payment, select_coins},
     proof::{self, Proven},
     sealed::Sealed,
 };
 use alys_primitives::{
-    Address, B256, BitcoinHeaderBytes, BlockBody, Burns, FeeBump, Gwei, Height, PegInRecord, PegOutBatch, PegOutId,
-    Refund, Root, Sats, Settlement, U256, WithdrawalKind,
+    Address, AddressText, B256, BitcoinHeaderBytes, BlockBody, Burns, Epoch, FeeBump, Gwei, Height, Pause, PegInRecord,
+    PegOutBatch, PegOutId, Refund, Root, Sats, Settlement, U256, WithdrawalKind,
 };
-use bitcoin::{Address as BitcoinAddress, Amount};
+use bitcoin::{Address as BitcoinAddress, Amount, Transaction};
 use std::str::FromStr as _;
 
 /// Wei in a satoshi.
@@ -32,10 +32,14 @@ pub(crate) struct Place {
     pub(crate) height: Height,
     /// Start of its slot, Unix seconds.
     pub(crate) time: u64,
+    pub(crate) epoch: Epoch,
     /// Newest final ancestor in its own chain.
     pub(crate) finalized: Height,
     /// How many withdrawals are left for refunds and deposits.
     pub(crate) max_withdrawals: usize,
+    /// Can carry a planted mistake.
+    #[cfg(feature = "testing")]
+    pub(crate) scheme: crate::scheme::Scheme,
 }
 
 /// Somebody to mint for.
@@ -99,6 +103,9 @@ impl<'a> Applier<'a> {
 
     /// Applies all records of a body.
     pub(crate) fn body(mut self, body: &BlockBody) -> Result<Step, PegError> {
+        if let Some(pause) = body.pause.first() {
+            self.pause(pause)?;
+        }
         self.bitcoin_headers(&body.bitcoin_headers)?;
         for settlement in &body.settlements {
             self.settlement(settlement)?;
@@ -116,6 +123,12 @@ impl<'a> Applier<'a> {
             self.batch(batch)?;
         }
         Ok(self.finish())
+    }
+
+    /// A quorum's decision, whose signatures were checked with the block's.
+    pub(crate) fn pause(&mut self, pause: &Pause) -> Result<(), PegError> {
+        self.ledger.pause = self.ledger.pause.decide(pause, self.place.epoch)?;
+        Ok(())
     }
 
     /// Headers, and what they mean for recorded transactions: some leave the best branch, some come back, and those that
@@ -162,6 +175,10 @@ impl<'a> Applier<'a> {
         }
         let (proven, anchor) = self.prove(record)?;
         let txid = proven.txid;
+        #[cfg(feature = "testing")]
+        let again = self.place.scheme.planted(crate::testing::Plant::MintAgain) && self.ledger.forget_lost(&txid);
+        #[cfg(not(feature = "testing"))]
+        let again = false;
         if let Some(known) = self.ledger.find_recorded(&txid) {
             // Once ever. A transaction whose block left the best branch is shown to stand in another one: nothing is
             // minted again, its coins count again.
@@ -173,7 +190,7 @@ impl<'a> Applier<'a> {
             self.pegin_records = self.pegin_records.saturating_add(1);
             return Ok(());
         }
-        if self.is_paused() {
+        if self.ledger.holds_pegins() && !again {
             return Err(PegError::Paused);
         }
         // Change of our own payments comes back by a settlement, never as a deposit.
@@ -196,7 +213,10 @@ impl<'a> Applier<'a> {
                 self.ledger.totals.credited = credited;
                 (RecordedKind::Credited, recipient)
             }
-            Err(reason) => (RecordedKind::Unclaimed(reason), Address::ZERO),
+            Err(reason) => {
+                self.give_back(&proven, deposit.amount)?;
+                (RecordedKind::Unclaimed(reason), Address::ZERO)
+            }
         };
         self.ledger.totals.deposited = deposited;
         self.deposited = self.deposited.checked_add(deposit.amount.0).ok_or(PegError::Overflow)?;
@@ -205,6 +225,25 @@ impl<'a> Applier<'a> {
         }
         self.ledger.record(Recorded::new(txid, anchor, kind, recipient, deposit.amount, self.place.height));
         self.pegin_records = self.pegin_records.saturating_add(1);
+        Ok(())
+    }
+
+    /// Makes a request of an unclaimed deposit, which pays it back less the fee, if it is clear where to: its transaction
+    /// has exactly one output besides those to the federation and those that hold data, which is the depositor's change.
+    fn give_back(&mut self, proven: &Proven, amount: Sats) -> Result<(), PegError> {
+        let Some((address, script)) = self.rules.way_back(&proven.transaction, amount) else { return Ok(()) };
+        let returned = self.ledger.totals.returned.checked_add(amount.0).ok_or(PegError::Overflow)?;
+        self.ledger.totals.returned = returned;
+        self.ledger.requests.push(Request {
+            id: PegOutId { block_root: proven.txid, log_index: RETURN_LOG_INDEX },
+            height: self.place.height,
+            sender: Address::ZERO,
+            amount,
+            address,
+            script: script.into_bytes(),
+            reason: 0,
+            batch: 0,
+        });
         Ok(())
     }
 
@@ -281,7 +320,7 @@ impl<'a> Applier<'a> {
     /// Another attempt at a batch.
     pub(crate) fn bump(&mut self, bump: &FeeBump) -> Result<(), PegError> {
         let number = bump.batch;
-        if self.is_paused() {
+        if self.ledger.holds_pegouts() {
             return Err(PegError::Paused);
         }
         let index = self.ledger.batches.iter().position(|batch| batch.number == number);
@@ -304,7 +343,7 @@ impl<'a> Applier<'a> {
 
     /// A payment to make.
     pub(crate) fn batch(&mut self, batch: &PegOutBatch) -> Result<(), PegError> {
-        if self.is_paused() {
+        if self.ledger.holds_pegouts() {
             return Err(PegError::Paused);
         }
         self.check_fee_rate(batch.fee_rate)?;
@@ -346,8 +385,12 @@ impl<'a> Applier<'a> {
                 coin.batch = number;
             }
         }
+        #[cfg(feature = "testing")]
+        let forgets = self.place.scheme.planted(crate::testing::Plant::PayAgain);
+        #[cfg(not(feature = "testing"))]
+        let forgets = false;
         for request in &mut self.ledger.requests {
-            if batch.requests.contains(&request.id) {
+            if batch.requests.contains(&request.id) && !forgets {
                 request.batch = number;
             }
         }
@@ -361,11 +404,6 @@ impl<'a> Applier<'a> {
     fn check_fee_rate(&self, found: u64) -> Result<(), PegError> {
         let (min, max) = self.rules.fee_rate_bounds(&self.ledger);
         if (min..=max).contains(&found) { Ok(()) } else { Err(PegError::FeeRate { found, min, max }) }
-    }
-
-    /// New deposits and payments wait while the books do not balance.
-    fn is_paused(&self) -> bool {
-        self.ledger.imbalance() != 0
     }
 
     fn mint(&mut self, mint: Mint) -> Result<(), PegError> {
@@ -427,6 +465,23 @@ impl PegRules {
             return Err(Unpayable::TooSmall);
         }
         Ok(script)
+    }
+
+    /// Where an unclaimed deposit goes back to, if it is large enough to be one and that is clear.
+    pub(crate) fn way_back(&self, deposit: &Transaction, amount: Sats) -> Option<(AddressText, bitcoin::ScriptBuf)> {
+        if amount < self.spec.min_pegin {
+            return None;
+        }
+        let federation = self.custody.script_pubkey();
+        let mut others = deposit
+            .output
+            .iter()
+            .map(|output| &output.script_pubkey)
+            .filter(|script| *script != federation && !script.is_op_return());
+        let (script, None) = (others.next()?, others.next()) else { return None };
+        let text = BitcoinAddress::from_script(script, self.network).ok()?.to_string();
+        let script = self.payable(text.as_bytes(), amount).ok()?;
+        Some((AddressText::new(text.into_bytes()).ok()?, script))
     }
 
     /// The rate of the attempt after one at this rate: half as much again, up to the spec's greatest.

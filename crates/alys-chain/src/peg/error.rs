@@ -1,6 +1,6 @@
 //! Why a block's peg records are refused.
 
-use super::{headers::HeaderError, payment::PaymentError, proof::ProofError};
+use super::{headers::HeaderError, pause::PauseError, payment::PaymentError, proof::ProofError};
 use alys_primitives::{B256, Height, PegOutId};
 
 /// The first rule that a block's peg records break.
@@ -15,6 +15,9 @@ pub enum PegError {
     /// A payment that can't be derived.
     #[error("payment: {0}")]
     Payment(#[from] PaymentError),
+    /// A decision about pausing.
+    #[error("pause: {0}")]
+    Pause(#[from] PauseError),
     /// A proof names a block that the view does not hold.
     #[error("bitcoin block {block} is not within the view")]
     UnknownBlock {
@@ -56,7 +59,7 @@ pub enum PegError {
     /// More withdrawals than one payload may hold.
     #[error("more withdrawals than a payload may hold")]
     TooManyWithdrawals,
-    /// The books do not balance: nothing is credited or paid until they do.
+    /// The books do not balance, or a quorum holds this direction: nothing is credited or paid until that ends.
     #[error("the peg is paused")]
     Paused,
     /// No such batch is open.

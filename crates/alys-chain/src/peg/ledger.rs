@@ -3,11 +3,16 @@
 use super::{
     PegRules,
     deposit::Unclaimed,
+    pause::PauseState,
     payment::{Payee, Payment, PaymentError, derive_payment},
 };
 use alys_primitives::{Address, AddressText, B256, Height, PegOutId, Sats};
 use bitcoin::ScriptBuf;
 use ssz_derive::{Decode, Encode};
+
+/// Log index of a request that returns an unclaimed deposit: no block has so many logs. Its block root is the deposit's
+/// transaction, internal byte order.
+pub const RETURN_LOG_INDEX: u64 = u64::MAX;
 
 /// How many finished peg-outs the state remembers, so that every node can answer about them.
 pub const MAX_FINISHED: usize = 1_024;
@@ -227,6 +232,8 @@ pub struct Totals {
     pub refunded: Sats,
     /// Of these, paid, the fees that came out of them included.
     pub paid: Sats,
+    /// Deposits that named nobody and became requests that return them.
+    pub returned: Sats,
     /// Lost to miners beyond what came out of requests: change too small to send.
     pub absorbed: Sats,
 }
@@ -247,6 +254,7 @@ pub struct PegLedger {
     pub(crate) next_batch: u64,
     pub(crate) last_fee_rate: u64,
     pub(crate) totals: Totals,
+    pub(crate) pause: PauseState,
 }
 
 impl PegLedger {
@@ -307,9 +315,24 @@ impl PegLedger {
         Sats(self.requests.iter().fold(0u64, |sum, request| sum.saturating_add(request.amount.0)))
     }
 
-    /// What was deposited and is not minted: deposits that name nobody, or are too small.
+    /// What was deposited and is neither minted nor to be returned: deposits that name nobody, or are too small.
     pub fn unclaimed(&self) -> Sats {
-        self.totals.deposited.saturating_sub(self.totals.credited.0)
+        self.totals.deposited.saturating_sub(self.totals.credited.0).saturating_sub(self.totals.returned.0)
+    }
+
+    /// A quorum's newest decision about pausing.
+    pub fn pause(&self) -> &PauseState {
+        &self.pause
+    }
+
+    /// Whether no deposit is credited now, by decision or because the books do not balance.
+    pub fn holds_pegins(&self) -> bool {
+        self.pause.pegin_paused || self.imbalance() != 0
+    }
+
+    /// Whether no payment begins now, by decision or because the books do not balance.
+    pub fn holds_pegouts(&self) -> bool {
+        self.pause.pegout_paused || self.imbalance() != 0
     }
 
     /// Whether a recorded transaction left the best branch of the chain's own view.
@@ -356,6 +379,17 @@ impl PegLedger {
             }
             Err(index) => self.recorded.insert(index, recorded),
         }
+    }
+
+    /// Forgets a transaction that left the best branch, and its coins: a planted mistake.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forget_lost(&mut self, txid: &B256) -> bool {
+        let lost = self.is_lost(txid);
+        if lost {
+            self.coins.retain(|coin| coin.txid != *txid);
+            self.recorded.retain(|recorded| recorded.txid != *txid);
+        }
+        lost
     }
 
     pub(crate) fn add_coin(&mut self, coin: Coin) {

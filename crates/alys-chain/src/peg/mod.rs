@@ -3,7 +3,7 @@
 //! proposed.
 //!
 //! Where to look: `headers.rs` is the chain's own view of Bitcoin, `proof.rs` and `deposit.rs` what a deposit must be,
-//! `ledger.rs` the books, `apply.rs` every rule of records and burns, `payment.rs` the derived payments, `custody.rs` the
+//! `ledger.rs` the books, `pause.rs` a quorum's switch, `apply.rs` every rule of records and burns, `payment.rs` the derived payments, `custody.rs` the
 //! output that holds the deposits, `propose.rs` what an author puts into a block.
 
 mod apply;
@@ -12,6 +12,7 @@ mod deposit;
 mod error;
 mod headers;
 mod ledger;
+mod pause;
 mod payment;
 mod proof;
 mod propose;
@@ -23,14 +24,17 @@ pub use deposit::{Deposit, Unclaimed, parse_deposit, parse_recipient};
 pub use error::PegError;
 pub use headers::{HeaderError, HeaderView};
 pub use ledger::{
-    Attempt, Batch, Coin, Finished, MAX_FINISHED, PegLedger, Recorded, RecordedKind, Request, Totals, Unpayable,
+    Attempt, Batch, Coin, Finished, MAX_FINISHED, PegLedger, RETURN_LOG_INDEX, Recorded, RecordedKind, Request, Totals,
+    Unpayable,
 };
+pub use pause::{PauseError, PauseState};
 pub use payment::{MAX_INPUTS, Payee, Payment, PaymentError, derive_payment, dust_limit, select_coins};
 pub use proof::ProofError;
 pub use propose::PegOffer;
 pub use state::Peg;
 
 pub(crate) use apply::{Applier, Place, Step, WEI_PER_SAT, burns};
+pub(crate) use pause::{signing_root as pause_signing_root, verify as verify_pause};
 pub(crate) use propose::propose;
 
 use alys_primitives::PegSpec;

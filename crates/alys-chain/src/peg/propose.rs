@@ -6,8 +6,9 @@ use super::{
     error::PegError,
     payment::PaymentError,
 };
+use crate::Verified;
 use alys_primitives::{
-    BitcoinHeaderBytes, BlockBody, FeeBump, MAX_BITCOIN_HEADERS, PegInRecord, PegOutBatch, PegOutId, Refund,
+    BitcoinHeaderBytes, BlockBody, FeeBump, MAX_BITCOIN_HEADERS, Pause, PegInRecord, PegOutBatch, PegOutId, Refund,
     Settlement, VariableList,
 };
 
@@ -30,6 +31,8 @@ pub struct PegOffer {
     pub fee_rate: Option<u64>,
     /// Batches whose payments this node has not seen confirmed: these may be attempted again when it is time.
     pub unconfirmed: Vec<u64>,
+    /// A quorum's decision about pausing, for as long as it is the next one.
+    pub pause: Option<Verified<Pause>>,
 }
 
 /// The records of a block that is to be proposed, and what they do.
@@ -37,6 +40,11 @@ pub(crate) fn propose(rules: &PegRules, peg: &Peg, offer: &PegOffer, place: Plac
     let mut applier = Applier::new(rules, peg, place);
     let mut body = BlockBody::default();
 
+    if let Some(pause) = offer.pause.as_deref()
+        && applier.pause(pause).is_ok()
+    {
+        body.pause = VariableList::new(vec![pause.clone()]).unwrap_or_default();
+    }
     let known = offer.headers.iter().take_while(|header| is_known(peg, header)).count();
     let fresh = offer.headers.get(known..).unwrap_or_default();
     let headers: Vec<BitcoinHeaderBytes> = fresh.iter().take(MAX_BITCOIN_HEADERS).copied().collect();

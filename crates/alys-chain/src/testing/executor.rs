@@ -3,6 +3,7 @@
 
 use crate::{Built, ExecutionOutcome, PayloadAttributes, PayloadShape, Unavailable, payload_hash};
 use alys_primitives::{B256, Burns, ExecutionPayload, ExecutionRequests, SignedBlock, U256, VariableList, Wei};
+use ssz::{Decode as _, Encode as _};
 use std::collections::BTreeMap;
 
 /// The fake engine of one node.
@@ -15,7 +16,12 @@ pub struct FakeExecutor {
     pub down: bool,
     /// What the bridge contract logs in the blocks of a height.
     pub burns: BTreeMap<u64, Burns>,
+    /// What the bridge contract logs in the next payload that is built, which carries it.
+    pub next_burns: Burns,
 }
+
+/// First byte of a transaction that is nothing but burns.
+const BURNS: u8 = 2;
 
 /// Extra data that makes a payload invalid.
 pub(super) const INVALID: &[u8] = b"invalid";
@@ -23,7 +29,13 @@ pub(super) const INVALID: &[u8] = b"invalid";
 impl FakeExecutor {
     /// An engine that knows the genesis block.
     pub fn new(genesis: B256) -> Self {
-        Self { known: BTreeMap::from([(genesis, 0)]), next_fees: Wei::ZERO, down: false, burns: BTreeMap::new() }
+        Self {
+            known: BTreeMap::from([(genesis, 0)]),
+            next_fees: Wei::ZERO,
+            down: false,
+            burns: BTreeMap::new(),
+            next_burns: Burns::default(),
+        }
     }
 
     /// Builds a payload.
@@ -47,6 +59,12 @@ impl FakeExecutor {
             withdrawals: VariableList::new(attributes.withdrawals.clone()).expect("bounded by the rules"),
             ..ExecutionPayload::default()
         };
+        let burns = std::mem::take(&mut self.next_burns);
+        if !burns.is_empty() {
+            let transaction = [vec![BURNS], burns.as_ssz_bytes()].concat();
+            let transaction = VariableList::new(transaction).expect("few burns");
+            payload.transactions = VariableList::new(vec![transaction]).expect("one transaction");
+        }
         let requests = ExecutionRequests::empty();
         payload.block_hash =
             payload_hash(&payload, attributes.parent_beacon_block_root, &requests, PayloadShape::Prague);
@@ -64,7 +82,10 @@ impl FakeExecutor {
             return ExecutionOutcome::Invalid { reason: "marked invalid".to_owned() };
         }
         self.known.insert(payload.block_hash, payload.block_number);
-        let burns = self.burns.get(&payload.block_number).cloned().unwrap_or_default();
+        let carried = payload.transactions.first().and_then(|transaction| transaction.strip_prefix(&[BURNS]));
+        let carried = carried.and_then(|bytes| Burns::from_ssz_bytes(bytes).ok());
+        let at_height = || self.burns.get(&payload.block_number).cloned().unwrap_or_default();
+        let burns = carried.unwrap_or_else(at_height);
         ExecutionOutcome::Valid { fees: U256::from(payload.gas_used) * payload.base_fee_per_gas, burns }
     }
 

@@ -27,6 +27,10 @@ pub enum Plant {
     WorkNotKept,
     /// Proofs of equivocation are not written.
     ProofsNotKept,
+    /// A deposit that left Bitcoin's best branch and came back is minted again.
+    MintAgain,
+    /// A burn that a payment pays can go into another payment.
+    PayAgain,
     /// The store says that a write is durable and never syncs it. Not in the core but in the simulated disk.
     SkippedSync,
     /// The signing record does not survive a crash. Not in the core but in the simulated signer.
@@ -35,7 +39,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::CountStrangers,
         Self::HalfIsQuorum,
         Self::ReleaseBeforePersist,
@@ -48,6 +52,8 @@ impl Plant {
         Self::StaleHeights,
         Self::WorkNotKept,
         Self::ProofsNotKept,
+        Self::MintAgain,
+        Self::PayAgain,
         Self::SkippedSync,
         Self::LostSigningRecord,
     ];
@@ -67,6 +73,8 @@ impl Plant {
             Self::StaleHeights => "stale-heights",
             Self::WorkNotKept => "work-not-kept",
             Self::ProofsNotKept => "proofs-not-kept",
+            Self::MintAgain => "mint-again",
+            Self::PayAgain => "pay-again",
             Self::SkippedSync => "skipped-sync",
             Self::LostSigningRecord => "lost-signing-record",
         }

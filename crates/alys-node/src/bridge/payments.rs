@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub enum PaymentState {
     /// The block that carries it is not final: nobody signs yet.
     AwaitsFinality,
+    /// The federation holds payments: nobody signs, and nothing is sent.
+    Held,
     /// Signatures are missing.
     Signing,
     /// Enough members have signed; it was not sent from here yet.

@@ -19,7 +19,7 @@ const MAX_PASSWORD: u64 = 1024;
 pub(super) enum Choice {
     Absent,
     Embedded,
-    Core(CoreRpc),
+    Core(Box<CoreRpc>),
 }
 
 impl Choice {
@@ -50,14 +50,16 @@ impl Choice {
                     .help("either `bitcoin.cookie_file`, or `bitcoin.user` and `bitcoin.password_file`"));
             }
         };
-        CoreRpc::new(CoreConfig { url, auth, timeout: DEADLINE }).map(Self::Core).map_err(Failure::usage)
+        CoreRpc::new(CoreConfig { url, auth, timeout: DEADLINE })
+            .map(|core| Self::Core(Box::new(core)))
+            .map_err(Failure::usage)
     }
 
     pub(super) fn add_to(self, builder: NodeBuilder) -> NodeBuilder {
         match self {
             Self::Absent => builder,
             Self::Embedded => builder.dev_bitcoin(DevBitcoin { miner_payout: None }),
-            Self::Core(core) => builder.bitcoin_core(core),
+            Self::Core(core) => builder.bitcoin_core(*core),
         }
     }
 }

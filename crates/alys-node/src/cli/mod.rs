@@ -17,6 +17,7 @@ mod keys;
 mod load;
 mod mine;
 mod move_chain;
+mod pause;
 mod peg;
 mod progress;
 mod proof;

@@ -1,6 +1,7 @@
 //! `alys-node peg`: for those who bring bitcoin in and take it out.
 
 use super::failure::{Failure, Outcome};
+use super::pause::{PauseCommand, pause};
 use crate::bounded::read_bounded;
 use crate::bridge::withdrawal;
 use crate::evm_account::{AccountError, EvmAccount};
@@ -29,6 +30,9 @@ pub(super) enum PegCommand {
     Withdraw(WithdrawArguments),
     /// How far a deposit (Bitcoin transaction id) or a withdrawal (EVM transaction hash) is.
     Status(StatusArguments),
+    /// For members: hold deposits or payments, or let them go on.
+    #[command(subcommand)]
+    Pause(PauseCommand),
 }
 
 #[derive(Args)]
@@ -80,12 +84,16 @@ pub(super) struct StatusArguments {
 }
 
 pub(super) fn peg(command: PegCommand) -> Outcome {
+    if let PegCommand::Pause(command) = &command {
+        return pause(command);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::work)?;
     runtime.block_on(async {
         match command {
             PegCommand::Deposit(arguments) => deposit(&arguments).await,
             PegCommand::Withdraw(arguments) => withdraw(&arguments).await,
             PegCommand::Status(arguments) => status(&arguments).await,
+            PegCommand::Pause(_) => Ok(()),
         }
     })
 }

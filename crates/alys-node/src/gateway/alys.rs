@@ -2,6 +2,7 @@
 
 use super::NetworkRpc;
 use super::describe;
+use super::peg::paused;
 use crate::actors::mining::MiningMessage;
 use crate::actors::signer::Doppelganger;
 use crate::mining::MiningError;
@@ -107,6 +108,7 @@ impl AlysRpc {
                 "blocksWithoutPow": view.blocks_without_pow,
                 "maxBlocksWithoutPow": self.spec.max_blocks_without_pow,
             },
+            "peg": (!self.spec.peg.is_empty()).then(|| paused(view.peg.ledger())),
             "pendingBlocks": view.pending_blocks,
             "stateRoot": view.state_root,
             "peers": self.network.as_ref().map_or(0, NetworkRpc::ready),

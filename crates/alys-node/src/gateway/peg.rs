@@ -1,10 +1,13 @@
 //! The peg's calls, for depositors: where to pay, how far a deposit is, how far a withdrawal is.
 
+use crate::actors::chain::ChainMessage;
 use crate::bridge::{BridgeView, PaymentState};
 use crate::execution::Evm;
+use alys_actor::Addr;
 use alys_chain::ChainView;
-use alys_chain::peg::{PegRules, RecordedKind, Unclaimed, Unpayable};
-use alys_primitives::{Address, B256, Height, PegOutId};
+use alys_chain::peg::{PegLedger, PegRules, RETURN_LOG_INDEX, RecordedKind, Unclaimed, Unpayable};
+use alys_primitives::ssz::Decode as _;
+use alys_primitives::{Address, B256, Height, Pause, PegOutId};
 use alys_store::Reader;
 use bitcoin::Txid;
 use bitcoin::hashes::Hash as _;
@@ -12,6 +15,7 @@ use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Invalid parameters (JSON-RPC 2.0, section 5.1).
@@ -32,6 +36,12 @@ const NO_PEG: i32 = -32003;
 /// Bitcoin blocks that the chain's view may be behind the node's Bitcoin before deposit addresses are refused.
 const MAX_LAG: u64 = 6;
 
+/// The longest decision about pausing, in hex digits; it takes 300 or so.
+const MAX_PAUSE_HEX: usize = 1_024;
+
+/// How long checking a decision may take.
+const PAUSE_DEADLINE: Duration = Duration::from_secs(10);
+
 /// What the calls are answered from.
 #[derive(Clone)]
 pub struct PegRpc {
@@ -45,6 +55,8 @@ pub struct PegRpc {
     pub store: Reader,
     /// The EVM's blocks.
     pub evm: Evm,
+    /// Takes decisions about pausing.
+    pub chain: Addr<ChainMessage>,
 }
 
 /// The module.
@@ -57,6 +69,9 @@ pub fn peg_module(rpc: PegRpc) -> Result<RpcModule<PegRpc>, jsonrpsee::core::Reg
         module.register_method(name, |params, rpc, _| rpc.deposit_address(&params))?;
     }
     module.register_method("alys_pegInStatus", |params, rpc, _| rpc.peg_in_status(&params))?;
+    module.register_method("alys_pegPause", |_, rpc, _| rpc.pause())?;
+    module
+        .register_async_method("alys_submitPause", |params, rpc, _| async move { rpc.submit_pause(&params).await })?;
     module.register_async_method(
         "alys_pegOutStatus",
         |params, rpc, _| async move { rpc.peg_out_status(&params).await },
@@ -85,7 +100,35 @@ impl PegRpc {
         if view.peg.ledger().imbalance() != 0 {
             return Err(refusal(NOT_READY, "the peg is paused: its books do not balance"));
         }
+        if view.peg.ledger().pause().pegin_paused {
+            return Err(refusal(NOT_READY, "the peg is paused: the federation holds deposits"));
+        }
         Ok(())
+    }
+
+    /// How both directions are.
+    fn pause(&self) -> Result<Value, ErrorObjectOwned> {
+        self.rules()?;
+        let view = self.view.borrow();
+        Ok(paused(view.peg.ledger()))
+    }
+
+    /// A quorum's decision as SSZ in hex; it waits for this member's next block.
+    async fn submit_pause(&self, params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
+        self.rules()?;
+        let text: String = required(params, "a signed decision (SSZ in hex)")?;
+        if text.len() > MAX_PAUSE_HEX {
+            return Err(refusal(INVALID_PARAMS, format!("{} characters, at most {MAX_PAUSE_HEX}", text.len())));
+        }
+        let bad = || refusal(INVALID_PARAMS, "no decision (SSZ in hex)");
+        let bytes = hex::decode(text.trim_start_matches("0x")).map_err(|_| bad())?;
+        let pause = Box::new(Pause::from_ssz_bytes(&bytes).map_err(|_| bad())?);
+        let asked = self.chain.ask_within(PAUSE_DEADLINE, |reply| ChainMessage::PausePeg { pause, reply });
+        match asked.await {
+            Ok(Ok(())) => Ok(json!(true)),
+            Ok(Err(error)) => Err(refusal(INVALID_PARAMS, error.to_string())),
+            Err(error) => Err(refusal(NOT_READY, error.to_string())),
+        }
     }
 
     fn deposit_address(&self, params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
@@ -127,7 +170,11 @@ impl PegRpc {
                 RecordedKind::Unclaimed(reason) => Some(Unclaimed::name(reason)),
                 RecordedKind::Credited | RecordedKind::Payment => None,
             };
+            let id = PegOutId { block_root: recorded.txid, log_index: RETURN_LOG_INDEX };
+            let way_back =
+                matches!(recorded.kind(), RecordedKind::Unclaimed(_)).then(|| request(&view, &bridge, &id).ok());
             return Ok(json!({
+                "return": way_back.flatten(),
                 "txid": txid.to_string(),
                 "status": if recorded.is_lost { "lost" } else { stage },
                 "reason": reason,
@@ -209,55 +256,71 @@ impl PegRpc {
     }
 
     fn request(&self, id: &PegOutId) -> Result<Value, ErrorObjectOwned> {
-        let (view, bridge) = (self.view.borrow(), self.bridge.borrow());
-        let ledger = view.peg.ledger();
-        if let Some(request) = ledger.find_request(id) {
-            let payment = bridge.payments.get(&request.batch);
-            let status = match (request.unpayable(), request.batch, payment.map(|payment| payment.state)) {
-                (Some(_), _, _) => "refund-due",
-                (None, 0, _) if request.height > view.finalized.height => "queued",
-                (None, 0, _) => "finalized",
-                (None, _, Some(PaymentState::Broadcast)) => "broadcast",
-                (None, _, Some(PaymentState::Confirmed { .. })) => "confirmed",
-                (None, _, Some(PaymentState::Signing | PaymentState::Complete)) => "signing",
-                (None, _, Some(PaymentState::AwaitsFinality) | None) => "batched",
-            };
-            return Ok(json!({
-                "blockRoot": id.block_root,
-                "logIndex": id.log_index,
-                "status": status,
-                "reason": request.unpayable().map(Unpayable::name),
-                "sender": request.sender,
-                "sats": request.amount.0,
-                "bitcoinAddress": String::from_utf8_lossy(&request.address),
-                "height": request.height.0,
-                "batch": (request.batch != 0).then_some(request.batch),
-                "txid": payment.map(|payment| display(payment.txid)),
-            }));
-        }
-        if let Some(finished) = ledger.finished().iter().rev().find(|finished| finished.id == *id) {
-            let refunded = finished.refunded();
-            return Ok(json!({
-                "blockRoot": id.block_root,
-                "logIndex": id.log_index,
-                "status": if refunded.is_some() { "refunded" } else { "paid" },
-                "stage": tag(finished.height, &view),
-                "reason": refunded.map(Unpayable::name),
-                "sender": finished.sender,
-                "sats": finished.amount.0,
-                "paidSats": finished.paid.0,
-                "feeSats": refunded.is_none().then(|| finished.amount.saturating_sub(finished.paid.0).0),
-                "batch": (finished.batch != 0).then_some(finished.batch),
-                "txid": refunded.is_none().then(|| display(finished.txid)),
-                "vout": refunded.is_none().then_some(finished.vout),
-                "settledAt": finished.height.0,
-            }));
-        }
-        Err(refusal(
-            NOT_FOUND,
-            format!("no request {} {} is open or among the newest finished ones", id.block_root, id.log_index),
-        ))
+        request(&self.view.borrow(), &self.bridge.borrow(), id)
     }
+}
+
+/// How far a request is.
+fn request(view: &ChainView, bridge: &BridgeView, id: &PegOutId) -> Result<Value, ErrorObjectOwned> {
+    let ledger = view.peg.ledger();
+    if let Some(request) = ledger.find_request(id) {
+        let payment = bridge.payments.get(&request.batch);
+        let status = match (request.unpayable(), request.batch, payment.map(|payment| payment.state)) {
+            (Some(_), _, _) => "refund-due",
+            (None, 0, _) if request.height > view.finalized.height => "queued",
+            (None, 0, _) => "finalized",
+            (None, _, Some(PaymentState::Broadcast)) => "broadcast",
+            (None, _, Some(PaymentState::Confirmed { .. })) => "confirmed",
+            (None, _, Some(PaymentState::Signing | PaymentState::Complete)) => "signing",
+            (None, _, Some(PaymentState::Held)) => "held",
+            (None, _, Some(PaymentState::AwaitsFinality) | None) => "batched",
+        };
+        return Ok(json!({
+            "blockRoot": id.block_root,
+            "logIndex": id.log_index,
+            "status": status,
+            "reason": request.unpayable().map(Unpayable::name),
+            "sender": request.sender,
+            "sats": request.amount.0,
+            "bitcoinAddress": String::from_utf8_lossy(&request.address),
+            "height": request.height.0,
+            "batch": (request.batch != 0).then_some(request.batch),
+            "txid": payment.map(|payment| display(payment.txid)),
+        }));
+    }
+    if let Some(finished) = ledger.finished().iter().rev().find(|finished| finished.id == *id) {
+        let refunded = finished.refunded();
+        return Ok(json!({
+            "blockRoot": id.block_root,
+            "logIndex": id.log_index,
+            "status": if refunded.is_some() { "refunded" } else { "paid" },
+            "stage": tag(finished.height, view),
+            "reason": refunded.map(Unpayable::name),
+            "sender": finished.sender,
+            "sats": finished.amount.0,
+            "paidSats": finished.paid.0,
+            "feeSats": refunded.is_none().then(|| finished.amount.saturating_sub(finished.paid.0).0),
+            "batch": (finished.batch != 0).then_some(finished.batch),
+            "txid": refunded.is_none().then(|| display(finished.txid)),
+            "vout": refunded.is_none().then_some(finished.vout),
+            "settledAt": finished.height.0,
+        }));
+    }
+    Err(refusal(
+        NOT_FOUND,
+        format!("no request {} {} is open or among the newest finished ones", id.block_root, id.log_index),
+    ))
+}
+
+/// Which directions are held, and why.
+pub(super) fn paused(ledger: &PegLedger) -> Value {
+    let pause = ledger.pause();
+    json!({
+        "sequence": pause.sequence,
+        "peginPaused": pause.pegin_paused,
+        "pegoutPaused": pause.pegout_paused,
+        "booksBalance": ledger.imbalance() == 0,
+    })
 }
 
 /// How safe a height is: `credited` at the head, then `safe`, then `finalized`.

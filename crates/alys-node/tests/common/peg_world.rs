@@ -212,6 +212,36 @@ impl World {
         RpcClient::new(&self.members[member].url, Duration::from_secs(30))
     }
 
+    /// Has these members sign a decision about pausing, and submits it to one of them, as operators do.
+    pub fn decide(&self, signers: &[usize], submit_to: usize, sequence: u64, flags: &[&str]) -> Result<()> {
+        let chain = self.folder.join("chain");
+        let path = |name: &str| chain.join(name).display().to_string();
+        let mut votes = Vec::new();
+        for index in signers {
+            let output = Command::new(&self.binary)
+                .args(["peg", "pause", "sign", "--epoch", "0", "--sequence", &sequence.to_string()])
+                .args(["--chain-spec", &path("chain.json"), "--genesis", &path("genesis.json")])
+                .args(["--keystore", &path(&format!("member-{index}/keystore.json"))])
+                .args(["--password-file", &path(&format!("member-{index}/password"))])
+                .args(flags)
+                .output()?;
+            if !output.status.success() {
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+            }
+            let vote = self.folder.join(format!("vote-{sequence}-{index}"));
+            std::fs::write(&vote, output.stdout)?;
+            votes.push(vote);
+        }
+        let output = Command::new(&self.binary)
+            .args(["peg", "pause", "submit", "--rpc", &self.members[submit_to].url])
+            .args(votes)
+            .output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
+        }
+    }
+
     /// Asks until the answer is as wanted; what is not there yet is asked for again.
     pub async fn until(
         &self,

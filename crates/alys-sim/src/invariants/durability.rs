@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(crate) struct Durability {
     blocks: BTreeMap<usize, BTreeSet<Root>>,
+    /// Blocks that a node dropped: the word of an import may come after that, when one sync covers both.
+    dropped: BTreeMap<usize, BTreeSet<Root>>,
     work: BTreeMap<usize, BTreeSet<Root>>,
     /// Told proofs of equivocation, and the members of the change that waits.
     proofs: BTreeMap<usize, BTreeSet<Offence>>,
@@ -57,7 +59,10 @@ impl Invariant for Durability {
 
     fn acknowledged(&mut self, node: usize, what: Acknowledged) -> Check {
         match what {
-            Acknowledged::Block(root) => self.blocks.entry(node).or_default().insert(root),
+            Acknowledged::Block(root) => {
+                let dropped = self.dropped.get(&node).is_some_and(|dropped| dropped.contains(&root));
+                !dropped && self.blocks.entry(node).or_default().insert(root)
+            }
             Acknowledged::Work(hash) => self.work.entry(node).or_default().insert(hash),
             Acknowledged::Proof(offence) => self.proofs.entry(node).or_default().insert(offence),
             Acknowledged::Change(members) => self.changes.insert(node, members).is_none(),
@@ -69,6 +74,7 @@ impl Invariant for Durability {
         match write {
             ChainWrite::DropBlock { root } => {
                 self.blocks.entry(node).or_default().remove(root);
+                self.dropped.entry(node).or_default().insert(*root);
             }
             ChainWrite::DropAuxPow { hash } => {
                 self.work.entry(node).or_default().remove(hash);
@@ -79,8 +85,10 @@ impl Invariant for Durability {
             ChainWrite::DropChange => {
                 self.changes.remove(&node);
             }
-            ChainWrite::Block { .. }
-            | ChainWrite::Certificate(_)
+            ChainWrite::Block { root, .. } => {
+                self.dropped.entry(node).or_default().remove(root);
+            }
+            ChainWrite::Certificate(_)
             | ChainWrite::KeepProof { .. }
             | ChainWrite::KeepChange(_)
             | ChainWrite::QueueAuxPow { .. }

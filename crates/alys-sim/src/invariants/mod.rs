@@ -7,12 +7,15 @@ mod durability;
 mod finality;
 mod innocence;
 mod monotone;
+mod peg;
 mod replay;
 mod signing;
 mod work;
 
+use crate::world::MIN_PEGIN;
 use alys_chain::{Chain, ChainView, ChainWrite, Offence, SignRequest, testing::StoreModel};
 use alys_primitives::{PublicKeyBytes, Root};
+use bitcoin::ScriptBuf;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the world knows and no single node does.
@@ -98,9 +101,9 @@ pub(crate) enum Acknowledged {
     Change(Root),
 }
 
-/// All invariants that need no more than the facts.
-pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
-    vec![
+/// All invariants that need no more than the facts; with a peg, if its deposits pay to a script.
+pub(crate) fn all(custody: Option<ScriptBuf>) -> Vec<Box<dyn Invariant>> {
+    let mut all: Vec<Box<dyn Invariant>> = vec![
         Box::new(agreement::Agreement::default()),
         Box::new(signing::Signing::default()),
         Box::new(monotone::Monotone::default()),
@@ -111,5 +114,9 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(work::Work),
         Box::new(innocence::Innocence),
         Box::new(replay::Replay),
-    ]
+    ];
+    if let Some(custody) = custody {
+        all.push(Box::new(peg::Peg::new(custody, MIN_PEGIN)));
+    }
+    all
 }

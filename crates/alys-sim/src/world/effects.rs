@@ -153,7 +153,9 @@ impl World {
     fn written(&mut self, node: usize, write: &ChainWrite) {
         if let ChainWrite::Block { root, block, .. } = write {
             let header = &block.header;
-            self.truth.parents.insert(*root, (header.parent_root, header.height.0));
+            if self.truth.parents.insert(*root, (header.parent_root, header.height.0)).is_none() {
+                self.peg_paths(block);
+            }
         }
         if self.is_honest(node) {
             self.inspect(|invariant, truth, nodes| match &nodes[node].chain {

@@ -6,7 +6,7 @@ use alys_chain::Input;
 use alys_primitives::{Address, Member};
 
 /// Faults that begin at a time of the dice's choice; the others happen to messages, writes and members.
-const TIMED: [Fault; 8] = [
+const TIMED: [Fault; 9] = [
     Fault::Partition,
     Fault::Crash,
     Fault::ClockSkew,
@@ -15,6 +15,7 @@ const TIMED: [Fault; 8] = [
     Fault::Pause,
     Fault::NoMiner,
     Fault::EpochChange,
+    Fault::BitcoinReorg,
 ];
 
 impl World {
@@ -84,6 +85,7 @@ impl World {
                 true
             }
             Fault::EpochChange => self.change_federation(),
+            Fault::BitcoinReorg => self.bitcoin_reorganisation(),
             Fault::Delay
             | Fault::Loss
             | Fault::Duplicate
@@ -102,7 +104,8 @@ impl World {
             | Fault::ForgedCertificate
             | Fault::ForgedEvidence
             | Fault::LyingMiner
-            | Fault::NoMiner => false,
+            | Fault::NoMiner
+            | Fault::PegTraffic => false,
         }
     }
 

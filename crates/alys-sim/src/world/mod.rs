@@ -5,6 +5,9 @@ mod effects;
 mod faults;
 mod mining;
 mod network;
+mod peg;
+
+pub(crate) use peg::MIN_PEGIN;
 
 use crate::{
     Fault, FaultSet, Options, Report, Violation,
@@ -18,7 +21,7 @@ use alys_chain::{
     Input,
     testing::{Fixture, Plant, SchemeKind},
 };
-use alys_primitives::Root;
+use alys_primitives::{Root, VariableList};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +53,8 @@ enum Event {
     End(Ending),
     /// A miner looks for work.
     Mine,
+    /// Something happens at Bitcoin or among those who use the peg.
+    Outside(peg::Outside),
     /// All faults end.
     Calm,
 }
@@ -87,6 +92,8 @@ pub(crate) struct World {
     bringer: Option<usize>,
     records: Vec<alys_primitives::AuxPowRecord>,
     salt: u32,
+    /// None for a chain without a peg.
+    peg: Option<peg::PegWorld>,
     truth: Truth,
     invariants: Vec<Box<dyn Invariant>>,
     finalized_at_calm: u64,
@@ -107,6 +114,12 @@ impl World {
         let scheme = if options.real_signatures { SchemeKind::Bls } else { SchemeKind::Unproven };
         let mut fixture = Fixture::with_scheme(options.nodes, scheme);
         fixture.plant = options.plant;
+        let mut outside = None;
+        if faults.has(Fault::PegTraffic) || faults.has(Fault::BitcoinReorg) {
+            let spec = peg::spec();
+            outside = peg::PegWorld::new(&spec, options.seed);
+            fixture.spec.peg = VariableList::new(vec![spec]).unwrap_or_default();
+        }
         let nodes: Vec<SimNode> = (0..options.nodes).map(|index| SimNode::new(&fixture, index, dice.fork())).collect();
         let start = fixture.slot_start(0).0;
         let calm_at = start + options.seconds * 1_000;
@@ -138,7 +151,8 @@ impl World {
             records: Vec::new(),
             salt: 0,
             truth,
-            invariants: invariants::all(),
+            invariants: invariants::all(outside.as_ref().map(peg::PegWorld::custody)),
+            peg: outside,
             finalized_at_calm: 0,
             fired: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -167,6 +181,7 @@ impl World {
         self.at(fault, Event::Fault);
         self.at(mine, Event::Mine);
         self.at(self.calm_at, Event::Calm);
+        self.begin_peg();
     }
 
     /// Runs to the end or to the first violation.
@@ -217,6 +232,7 @@ impl World {
                 Event::Fault => self.begin_fault(),
                 Event::End(ending) => self.end_fault(ending),
                 Event::Mine => self.mine(),
+                Event::Outside(what) => self.outside(what),
                 Event::Calm => self.calm_down(),
             }
         }
@@ -227,9 +243,13 @@ impl World {
         let node = match &event {
             Event::Deliver { to, .. } => *to,
             Event::Tick { node, .. } | Event::Synced { node, .. } | Event::Answer { node, .. } => *node,
-            Event::Status { .. } | Event::Crash { .. } | Event::Fault | Event::End(_) | Event::Mine | Event::Calm => {
-                return Some(event);
-            }
+            Event::Status { .. }
+            | Event::Crash { .. }
+            | Event::Fault
+            | Event::End(_)
+            | Event::Mine
+            | Event::Outside(_)
+            | Event::Calm => return Some(event),
         };
         let until = self.nodes[node].frozen_until;
         if until <= self.now {

@@ -4,7 +4,7 @@ use super::gossip::{Heard, NotHeard};
 use super::range::{RangeReply, VerifiedRange};
 use super::requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
 use alys_actor::{Message, Overflow, Reply};
-use alys_chain::peg::PegOffer;
+use alys_chain::peg::{PauseError, PegOffer};
 use alys_chain::{
     AuxPowError, AuxTemplate, BatchId, BlockRef, BuildId, Built, ChainView, ExecutionId, ExecutionOutcome,
     FederationError, ImportOutcome, Message as Gossip, PeerTag, SignId, SignRefusal, SignRequest, TemplateError,
@@ -12,7 +12,7 @@ use alys_chain::{
 };
 use alys_p2p::Verdict;
 use alys_primitives::{
-    Address, AuxPowRecord, FederationChange, Height, Notarization, Root, SignatureBytes, SignedBlock,
+    Address, AuxPowRecord, FederationChange, Height, Notarization, Pause, Root, SignatureBytes, SignedBlock,
 };
 
 /// Requests of other actors, and answers to the chain's own requests.
@@ -104,6 +104,20 @@ pub enum ChainMessage {
         change: Box<FederationChange>,
         /// The rule that it breaks, if any.
         reply: Reply<Result<(), FederationError>>,
+    },
+    /// Keeps a quorum's decision about pausing the peg for the next author; answered when it waits.
+    PausePeg {
+        /// The decision.
+        pause: Box<Pause>,
+        /// The rule that it breaks, if any.
+        reply: Reply<Result<(), PauseError>>,
+    },
+    /// A decision about pausing that was verified off the actor.
+    PauseVerified {
+        /// The decision with its proof, or the broken rule.
+        result: Result<Box<Verified<Pause>>, PauseError>,
+        /// Who asked for it.
+        reply: Reply<Result<(), PauseError>>,
     },
     /// A change of the federation that was verified off the actor.
     FederationVerified {
@@ -204,6 +218,7 @@ impl Message for ChainMessage {
             | Self::ProduceBlock { .. }
             | Self::BroadcastBlock { .. }
             | Self::UpdateFederation { .. }
+            | Self::PausePeg { .. }
             | Self::FinalizeBlocks { .. }
             | Self::ReorgChain { .. } => Overflow::Reject,
             Self::PegOffer(_) => Overflow::Coalesce,
@@ -213,6 +228,7 @@ impl Message for ChainMessage {
             | Self::RangeVerified { .. }
             | Self::AuxPowVerified { .. }
             | Self::FederationVerified { .. }
+            | Self::PauseVerified { .. }
             | Self::Discarded
             | Self::Built { .. }
             | Self::Executed { .. }
@@ -244,6 +260,8 @@ impl Message for ChainMessage {
             Self::BroadcastBlock { .. } => "broadcast",
             Self::UpdateFederation { .. } => "update_federation",
             Self::FederationVerified { .. } => "federation_verified",
+            Self::PausePeg { .. } => "pause_peg",
+            Self::PauseVerified { .. } => "pause_verified",
             Self::FinalizeBlocks { .. } => "finalize",
             Self::ReorgChain { .. } => "reorg",
             Self::GetChainStatus { .. } => "status",

@@ -5,6 +5,7 @@ mod effects;
 mod gossip;
 mod message;
 mod own_key;
+mod pause;
 mod range;
 mod reliance;
 mod requests;
@@ -29,7 +30,7 @@ use alys_chain::{
     Message as Gossip, RestoreError, SignRefusal, Verified, Verifier, VerifyError,
 };
 use alys_engine::EngineError;
-use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
+use alys_primitives::{ChainSpec, Pause, Root, SignedBlock, TreeHash as _, UnixMillis};
 use alys_store::StoreError;
 use gossip::HeardFrom;
 use own_key::OwnKey;
@@ -134,6 +135,8 @@ pub struct ChainActor {
     chain: Option<Chain>,
     gate: SigningGate,
     reliance: Reliance,
+    /// A decision about pausing the peg that waits for an author.
+    pause: Option<Verified<Pause>>,
     imports: BTreeMap<Root, Vec<Reply<Result<ImportOutcome, VerifyError>>>>,
     proofs: BTreeMap<Root, Vec<Reply<Result<(), AuxPowError>>>>,
     /// Who waits for a run of blocks, by the root of its last block.
@@ -163,6 +166,7 @@ impl ChainActor {
             chain: None,
             gate,
             reliance: Reliance::default(),
+            pause: None,
             imports: BTreeMap::new(),
             proofs: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -348,11 +352,9 @@ impl Actor for ChainActor {
                     });
                 }
             }
-            ChainMessage::PegOffer(offer) => {
-                if let Err(error) = self.feed(Input::Peg(offer), ctx).await {
-                    tracing::debug!(%error, "offer not taken");
-                }
-            }
+            ChainMessage::PegOffer(offer) => self.peg_offer(*offer, ctx).await,
+            ChainMessage::PausePeg { pause, reply } => self.verify_pause(*pause, reply, ctx),
+            ChainMessage::PauseVerified { result, reply } => self.keep_pause(result, reply, ctx).await,
             ChainMessage::AuxPowTemplate { payout, reply } => {
                 if let Some(chain) = &self.chain {
                     reply.send(chain.auxpow_template(payout, wall_now()));

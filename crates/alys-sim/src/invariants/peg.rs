@@ -1,0 +1,257 @@
+//! S3, S4 and S5 with a peg: an outpoint is minted once, a burn is paid or given back once, and what the federation holds
+//! is what it owes. Recomputed at every block from its records, its burns and its payload; nothing is taken from the
+//! core's ledger but what is compared with it.
+
+use super::{Check, Invariant, Truth};
+use alys_chain::{Chain, ChainState, ChainWrite};
+use alys_primitives::{Address, B256, Burns, PegInRecord, PegOutId, Root, SignedBlock, U256, WithdrawalKind};
+use bitcoin::{ScriptBuf, Transaction, consensus::deserialize, hashes::Hash as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Wei in a satoshi, and gwei in one.
+const SAT: u64 = 10_000_000_000;
+const GWEI_PER_SAT: u64 = 10;
+
+/// The books after a block, in satoshis.
+#[derive(Clone, Debug, Default)]
+struct Books {
+    deposited: u64,
+    credited: u64,
+    burned: u64,
+    refunded: u64,
+    absorbed: u64,
+    /// Deposits that were taken, credited or not.
+    taken: BTreeSet<B256>,
+    /// The federation's coins, those of lost transactions among them.
+    coins: BTreeMap<(B256, u32), u64>,
+    /// Where recorded transactions stood last: the Bitcoin block and its height.
+    places: BTreeMap<B256, (B256, u64)>,
+    /// Burns that are neither paid nor given back.
+    open: BTreeMap<PegOutId, (Address, u64)>,
+    closed: BTreeSet<PegOutId>,
+    batches: BTreeMap<u64, Vec<PegOutId>>,
+    last_batch: u64,
+}
+
+/// Mints that a block's records call for: kind, address, satoshis.
+type Mints = Vec<(u64, Address, u64)>;
+
+#[derive(Debug)]
+pub(crate) struct Peg {
+    custody: ScriptBuf,
+    min_pegin: u64,
+    books: BTreeMap<Root, Arc<Books>>,
+}
+
+impl Peg {
+    /// Books for a federation whose deposits pay to this script.
+    pub(crate) fn new(custody: ScriptBuf, min_pegin: u64) -> Self {
+        Self { custody, min_pegin, books: BTreeMap::new() }
+    }
+
+    /// The books after a block's records and burns.
+    fn next(&self, before: &Books, root: Root, block: &SignedBlock, burns: &Burns) -> Result<(Books, Mints), String> {
+        let mut books = before.clone();
+        let mut refunds = Mints::new();
+        let mut pegins = Mints::new();
+        for settlement in &block.body.settlements {
+            self.settle(&mut books, settlement.batch, &settlement.payment)?;
+        }
+        for record in &block.body.pegins {
+            self.deposit(&mut books, record, &mut pegins)?;
+        }
+        for refund in &block.body.refunds {
+            let id = refund.request;
+            let (sender, sats) = close(&mut books, id)?;
+            books.refunded += sats;
+            refunds.push((WithdrawalKind::Refund.validator_index(), sender, sats));
+        }
+        for batch in &block.body.pegout_batches {
+            for id in &batch.requests {
+                if !books.open.contains_key(id) {
+                    return Err(format!("{id:?} is to be paid and is no open burn"));
+                }
+                if let Some((other, _)) = books.batches.iter().find(|(_, ids)| ids.contains(id)) {
+                    return Err(format!("{id:?} is to be paid again; payment {other} has it"));
+                }
+            }
+            books.last_batch += 1;
+            books.batches.insert(books.last_batch, batch.requests.to_vec());
+        }
+        for burn in burns {
+            let sats = u64::try_from(burn.amount / U256::from(SAT)).map_err(|error| error.to_string())?;
+            books.burned += sats;
+            books.open.insert(PegOutId { block_root: root, log_index: burn.log_index }, (burn.sender, sats));
+        }
+        refunds.append(&mut pegins);
+        Ok((books, refunds))
+    }
+
+    fn settle(&self, books: &mut Books, number: u64, payment: &PegInRecord) -> Check {
+        let ids = books.batches.remove(&number).ok_or_else(|| format!("payment {number} is settled and is none"))?;
+        let (transaction, txid) = parse(payment)?;
+        let mut spent = 0;
+        for input in &transaction.input {
+            let coin = (B256::from(input.previous_output.txid.to_byte_array()), input.previous_output.vout);
+            spent += books.coins.remove(&coin).ok_or_else(|| format!("payment {number} spends {coin:?}, no coin"))?;
+        }
+        let mut asked = 0;
+        for id in &ids {
+            asked += close(books, *id)?.1;
+        }
+        let values: Vec<u64> = transaction.output.iter().map(|output| output.value.to_sat()).collect();
+        let paid: u64 = values.iter().take(ids.len()).sum();
+        let sent: u64 = values.iter().sum();
+        let fee = spent.checked_sub(sent).ok_or_else(|| format!("payment {number} pays more than it spends"))?;
+        let borne = asked.checked_sub(paid).ok_or_else(|| format!("payment {number} pays more than was burned"))?;
+        books.absorbed +=
+            fee.checked_sub(borne).ok_or_else(|| format!("payment {number} keeps {borne}, pays {fee}"))?;
+        for (vout, output) in (0u32..).zip(&transaction.output).skip(ids.len()) {
+            if output.script_pubkey != self.custody {
+                return Err(format!("output {vout} of payment {number} pays a stranger"));
+            }
+            books.coins.insert((txid, vout), output.value.to_sat());
+        }
+        books.places.insert(txid, (payment.bitcoin_block, 0));
+        Ok(())
+    }
+
+    fn deposit(&self, books: &mut Books, record: &PegInRecord, mints: &mut Mints) -> Check {
+        let (transaction, txid) = parse(record)?;
+        let again = books.places.insert(txid, (record.bitcoin_block, 0)).is_some();
+        if again || !books.taken.insert(txid) {
+            return Ok(());
+        }
+        let mut sats = 0;
+        let mut recipients = Vec::new();
+        for (vout, output) in (0u32..).zip(&transaction.output) {
+            if output.script_pubkey == self.custody {
+                sats += output.value.to_sat();
+                books.coins.insert((txid, vout), output.value.to_sat());
+            } else if let Some(raw) = output.script_pubkey.as_bytes().strip_prefix(&[0x6a, 20]) {
+                recipients.push(Address::from_slice(raw));
+            }
+        }
+        books.deposited += sats;
+        if let ([recipient], true) = (recipients.as_slice(), sats >= self.min_pegin) {
+            books.credited += sats;
+            mints.push((WithdrawalKind::PegIn.validator_index(), *recipient, sats));
+        }
+        Ok(())
+    }
+
+    /// Compares with what the core keeps.
+    fn compare(books: &mut Arc<Books>, state: &ChainState) -> Check {
+        let (headers, ledger) = (state.peg.headers(), state.peg.ledger());
+        let genesis = state.ledger.deposited.saturating_sub(U256::from(books.deposited) * U256::from(SAT));
+        let wei = |sats: u64| U256::from(sats) * U256::from(SAT);
+        let minted = genesis.saturating_add(wei(books.credited + books.refunded));
+        if state.ledger.minted != minted || state.ledger.burned != wei(books.burned) {
+            return Err(format!("minted {} and burned {} by the core", state.ledger.minted, state.ledger.burned));
+        }
+        let totals = ledger.totals();
+        let ours = (books.deposited, books.credited, books.burned, books.refunded, books.absorbed);
+        let theirs = (totals.deposited.0, totals.credited.0, totals.burned.0, totals.refunded.0, totals.absorbed.0);
+        if ours != theirs {
+            return Err(format!("totals are {theirs:?}, by the blocks they are {ours:?}"));
+        }
+        if books.places.values().any(|(_, height)| *height == 0) {
+            for (block, height) in Arc::make_mut(books).places.values_mut().filter(|(_, height)| *height == 0) {
+                *height = headers.height_of(block).unwrap_or(0);
+            }
+        }
+        let lost = |txid: &B256| {
+            let place = books.places.get(txid);
+            place.is_some_and(|(block, height)| {
+                *height >= headers.root_height() && headers.hash_at(*height) != Some(*block)
+            })
+        };
+        let all: u64 = books.coins.values().sum();
+        let gone: u64 = books.coins.iter().filter(|((txid, _), _)| lost(txid)).map(|(_, sats)| sats).sum();
+        if ledger.locked().0 != all - gone {
+            return Err(format!("{} are locked by the core, {} by Bitcoin's headers", ledger.locked().0, all - gone));
+        }
+        let unpaid: u64 = books.open.values().map(|(_, sats)| sats).sum();
+        if ledger.unpaid().0 != unpaid {
+            return Err(format!("{} are unpaid by the core, {unpaid} by the blocks", ledger.unpaid().0));
+        }
+        let wide = i128::from;
+        let supply = wide(books.credited) + wide(books.refunded) - wide(books.burned);
+        let owed = supply + wide(unpaid) + wide(books.deposited - books.credited);
+        if wide(all) + wide(books.absorbed) != owed {
+            return Err(format!("{all} in coins and {} absorbed stand against {owed} owed", books.absorbed));
+        }
+        if ledger.imbalance() != -wide(gone) {
+            return Err(format!("the core lacks {}, Bitcoin took {gone}", ledger.imbalance()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a block leaves the books as they are.
+fn is_quiet(block: &SignedBlock, burns: &Burns) -> bool {
+    let body = &block.body;
+    burns.is_empty()
+        && body.settlements.is_empty()
+        && body.pegins.is_empty()
+        && body.refunds.is_empty()
+        && body.pegout_batches.is_empty()
+}
+
+fn close(books: &mut Books, id: PegOutId) -> Result<(Address, u64), String> {
+    let burn = books.open.remove(&id);
+    if !books.closed.insert(id) {
+        return Err(format!("{id:?} is paid or given back a second time"));
+    }
+    burn.ok_or_else(|| format!("{id:?} was never burned"))
+}
+
+fn parse(record: &PegInRecord) -> Result<(Transaction, B256), String> {
+    let transaction: Transaction = deserialize(&record.transaction).map_err(|error| error.to_string())?;
+    let txid = B256::from(transaction.compute_txid().to_byte_array());
+    Ok((transaction, txid))
+}
+
+impl Invariant for Peg {
+    fn name(&self) -> &'static str {
+        "S3 S4 S5 the peg's books"
+    }
+
+    fn written(&mut self, _: &Truth, node: usize, chain: &Chain, write: &ChainWrite) -> Check {
+        let ChainWrite::Block { root, block, burns, .. } = write else { return Ok(()) };
+        if let Some(known) = self.books.get_mut(root) {
+            // Another node had the block before.
+            let state = chain.state(root);
+            return state.map_or(Ok(()), |state| {
+                Self::compare(known, state).map_err(|what| format!("node {node}: {root}: {what}"))
+            });
+        }
+        let before = self.books.get(&block.header.parent_root).cloned().unwrap_or_default();
+        let (mut books, mints) = match is_quiet(block, burns) {
+            true => (before, Mints::new()),
+            false => {
+                let (books, mints) = self.next(&before, *root, block, burns)?;
+                (Arc::new(books), mints)
+            }
+        };
+        let found: Mints = block
+            .payload
+            .withdrawals
+            .iter()
+            .filter(|withdrawal| withdrawal.validator_index >= WithdrawalKind::Refund.validator_index())
+            .map(|withdrawal| (withdrawal.validator_index, withdrawal.address, withdrawal.amount.0 / GWEI_PER_SAT))
+            .collect();
+        if found != mints {
+            return Err(format!("{root} mints {found:?}, its records call for {mints:?}"));
+        }
+        // Finality may have passed the block at once.
+        if let Some(state) = chain.state(root) {
+            Self::compare(&mut books, state).map_err(|what| format!("node {node}: {root}: {what}"))?;
+        }
+        self.books.insert(*root, books);
+        Ok(())
+    }
+}

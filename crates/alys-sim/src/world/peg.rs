@@ -1,0 +1,356 @@
+//! The peg's outside: a Bitcoin chain, people who deposit and burn, payments that are broadcast, and what each node
+//! suggests for its blocks.
+
+use super::{Event, World};
+use crate::{
+    Fault,
+    bitcoin::{Bitcoin, input},
+    dice::Dice,
+};
+use alys_chain::{
+    Input,
+    peg::{PegOffer, PegRules},
+};
+use alys_primitives::{
+    Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, CustodyKeys, PegOutId, PegSpec,
+    Sats, Settlement, SignedBlock, U256, VariableList,
+};
+use bitcoin::{
+    Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash,
+    absolute::LockTime,
+    consensus::serialize,
+    hashes::Hash as _,
+    key::{Keypair, Secp256k1},
+    transaction,
+};
+use std::collections::BTreeMap;
+
+/// Wei in a satoshi.
+const SAT: u64 = 10_000_000_000;
+
+/// The least that is credited, in satoshis.
+pub(crate) const MIN_PEGIN: u64 = 10_000;
+
+/// Headers after which a deposit or a payment counts: few, so that branches undo what was credited.
+const CONFIRMATIONS: u64 = 2;
+
+/// The most blocks that a branch replaces.
+const DEEPEST: u64 = 6;
+
+/// What happens outside of the nodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outside {
+    /// Bitcoin has a block.
+    Block,
+    /// Somebody deposits or burns.
+    People,
+    /// A node looks at Bitcoin.
+    Look { node: usize },
+}
+
+/// The outside.
+#[derive(Debug)]
+pub(super) struct PegWorld {
+    rules: PegRules,
+    bitcoin: Bitcoin,
+    dice: Dice,
+    counter: u64,
+    /// What each payment that was broadcast pays.
+    payments: BTreeMap<Txid, Vec<PegOutId>>,
+    /// Deposits that can't come back: their coins were spent otherwise while they were out.
+    vanished: u64,
+}
+
+/// The peg's constants in simulations.
+pub(super) fn spec() -> PegSpec {
+    let genesis = bitcoin::constants::genesis_block(Network::Regtest).header;
+    let secp = Secp256k1::new();
+    let key = |index: u8| {
+        let pair = Keypair::from_seckey_slice(&secp, &[index + 1; 32]);
+        pair.map(|pair| B256::from(pair.x_only_public_key().0.serialize())).unwrap_or_default()
+    };
+    PegSpec {
+        network_magic: Network::Regtest.magic().to_bytes().into(),
+        checkpoint: BitcoinCheckpoint {
+            header: BitcoinHeaderBytes::try_from(serialize(&genesis).as_slice()).unwrap_or_default(),
+            height: 0,
+            period_time: u64::from(genesis.time),
+            period_bits: u64::from(genesis.bits.to_consensus()),
+            earlier_times: VariableList::empty(),
+        },
+        header_window: 288,
+        confirmations: CONFIRMATIONS,
+        min_pegin: Sats(MIN_PEGIN),
+        max_pegins: 4,
+        max_batch_requests: 4,
+        min_fee_rate: 2_000,
+        initial_fee_rate: 2_000,
+        max_fee_rate: 20_000,
+        bump_interval: 2,
+        custody_keys: CustodyKeys::new((0..4).map(key).collect()).unwrap_or_default(),
+        custody_threshold: 2,
+    }
+}
+
+impl PegWorld {
+    pub(super) fn new(spec: &PegSpec, seed: u64) -> Option<Self> {
+        Some(Self {
+            rules: PegRules::new(spec).ok()?,
+            bitcoin: Bitcoin::new(),
+            dice: Dice::new(seed ^ 0x5065_6721),
+            counter: 0,
+            payments: BTreeMap::new(),
+            vanished: 0,
+        })
+    }
+
+    pub(super) fn custody(&self) -> ScriptBuf {
+        self.rules.custody().script_pubkey().clone()
+    }
+
+    fn paid_twice(&self) -> Option<String> {
+        let mut paid: BTreeMap<PegOutId, Txid> = BTreeMap::new();
+        for (_, transaction) in self.bitcoin.confirmed() {
+            let txid = transaction.compute_txid();
+            for id in self.payments.get(&txid).into_iter().flatten() {
+                if let Some(other) = paid.insert(*id, txid) {
+                    return Some(format!("{id:?} is paid by {other} and by {txid}"));
+                }
+            }
+        }
+        None
+    }
+
+    fn deposit(&mut self) -> Transaction {
+        self.counter += 1;
+        let mut from = [0xd0; 32];
+        from[..8].copy_from_slice(&self.counter.to_le_bytes());
+        let small = self.dice.once_in(10);
+        let sats = if small { self.dice.between(1_000, MIN_PEGIN - 1) } else { self.dice.between(20_000, 4_000_000) };
+        let custody = self.custody();
+        let pay = |sats: u64| TxOut { value: Amount::from_sat(sats), script_pubkey: custody.clone() };
+        let mut output = vec![pay(sats)];
+        if self.dice.once_in(6) {
+            output.push(pay(self.dice.between(1_000, 100_000)));
+        }
+        if !self.dice.once_in(10) {
+            let recipient = [u8::try_from(self.dice.between(1, 200)).unwrap_or(1); 20];
+            output.push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_op_return(recipient) });
+        }
+        Transaction {
+            version: transaction::Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![input(OutPoint::new(Txid::from_byte_array(from), 0), ScriptBuf::new())],
+            output,
+        }
+    }
+
+    /// Where somebody wants their bitcoin; now and then that is nowhere.
+    fn address(&mut self) -> String {
+        let hash = WPubkeyHash::from_byte_array([u8::try_from(self.dice.below(250)).unwrap_or(0); 20]);
+        let script = ScriptBuf::new_p2wpkh(&hash);
+        let network = match self.dice.below(8) {
+            0 => return "no address".to_owned(),
+            1 => Network::Bitcoin,
+            _ => Network::Regtest,
+        };
+        bitcoin::Address::from_script(&script, network).map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+impl World {
+    pub(super) fn begin_peg(&mut self) {
+        let Some(peg) = &mut self.peg else { return };
+        let (block, people) = (peg.dice.between(500, 4_000), peg.dice.between(1_000, 6_000));
+        self.at(self.now + block, Event::Outside(Outside::Block));
+        if self.faults.has(Fault::PegTraffic) {
+            self.at(self.now + people, Event::Outside(Outside::People));
+        }
+        for node in 0..self.nodes.len() {
+            self.look_again_at_bitcoin(node);
+        }
+    }
+
+    pub(super) fn outside(&mut self, what: Outside) {
+        match what {
+            Outside::Block => self.bitcoin_block(),
+            Outside::People => self.people(),
+            Outside::Look { node } => self.look_at_bitcoin(node),
+        }
+    }
+
+    fn bitcoin_block(&mut self) {
+        let time = self.now / 1_000;
+        let Some(peg) = &mut self.peg else { return };
+        let next = peg.dice.between(2_000, 9_000);
+        peg.bitcoin.mine(time, &mut peg.dice);
+        self.at(self.now + next, Event::Outside(Outside::Block));
+        self.broadcast_payments();
+        self.paid_once();
+    }
+
+    /// Members sign what is final, and broadcast it.
+    fn broadcast_payments(&mut self) {
+        let up = self.up();
+        let Some(peg) = &mut self.peg else { return };
+        let Some(node) = up.get(peg.dice.index(up.len())) else { return };
+        let Some(chain) = &self.nodes[*node].chain else { return };
+        let finalized = chain.view().finalized;
+        let Some(state) = chain.state(&finalized.root) else { return };
+        let ledger = state.peg.ledger();
+        for batch in ledger.batches() {
+            for attempt in batch.attempts.iter().filter(|attempt| attempt.height <= finalized.height) {
+                if let Ok(payment) = ledger.payment(&peg.rules, batch, attempt) {
+                    peg.payments.insert(payment.transaction.compute_txid(), batch.requests.clone());
+                    peg.bitcoin.submit(payment.transaction);
+                }
+            }
+        }
+    }
+
+    /// S4, as Bitcoin sees it.
+    fn paid_once(&mut self) {
+        if let Some(twice) = self.peg.as_ref().and_then(PegWorld::paid_twice) {
+            self.violate("S4 burns are paid once", twice);
+        }
+    }
+
+    pub(super) fn bitcoin_reorganisation(&mut self) -> bool {
+        let time = self.now / 1_000;
+        let Some(peg) = &mut self.peg else { return false };
+        let depth = usize::try_from(peg.dice.between(1, DEEPEST)).unwrap_or(1);
+        let payments = &peg.payments;
+        let mut vanished = 0;
+        // Now and then a depositor has spent the coin otherwise meanwhile, which takes a miner's help in the real world.
+        let happened = peg.bitcoin.reorganise(depth, time, &mut peg.dice, |transaction, dice| {
+            let gone = !payments.contains_key(&transaction.compute_txid()) && dice.once_in(40);
+            vanished += u64::from(gone);
+            gone
+        });
+        peg.vanished += vanished;
+        if happened {
+            self.path("bitcoin branches");
+            self.paid_once();
+        }
+        happened
+    }
+
+    fn people(&mut self) {
+        let up = self.up();
+        let Some(peg) = &mut self.peg else { return };
+        let next = peg.dice.between(500, 5_000);
+        let burns = peg.dice.once_in(3);
+        self.at(self.now + next, Event::Outside(Outside::People));
+        if self.calm {
+            return;
+        }
+        self.fire(Fault::PegTraffic);
+        let Some(peg) = &mut self.peg else { return };
+        if !burns {
+            let deposit = peg.deposit();
+            peg.bitcoin.submit(deposit);
+            return;
+        }
+        let Some(node) = up.get(peg.dice.index(up.len())).copied() else { return };
+        let Some(chain) = &self.nodes[node].chain else { return };
+        let totals = *chain.view().peg.ledger().totals();
+        let supply = (totals.credited.0 + totals.refunded.0).saturating_sub(totals.burned.0);
+        if supply < 4 * MIN_PEGIN {
+            return;
+        }
+        let count = peg.dice.between(1, 3);
+        let burns: Vec<Burn> = (0..count)
+            .map(|log_index| {
+                let most = (supply / 4).min(1_000_000);
+                let sats = if peg.dice.once_in(8) { 200 } else { peg.dice.between(MIN_PEGIN / 2, most) };
+                Burn {
+                    log_index,
+                    sender: Address::repeat_byte(u8::try_from(peg.dice.between(1, 200)).unwrap_or(1)),
+                    bitcoin_address: AddressText::new(peg.address().into_bytes()).unwrap_or_default(),
+                    amount: U256::from(sats) * U256::from(SAT),
+                }
+            })
+            .collect();
+        self.nodes[node].executor.next_burns = Burns::new(burns).unwrap_or_default();
+    }
+
+    /// What a new block does for the peg.
+    pub(super) fn peg_paths(&mut self, block: &SignedBlock) {
+        let minted = block.payload.withdrawals.iter().filter(|it| it.validator_index == 3).count();
+        let body = &block.body;
+        let counts = [
+            ("deposits minted", minted),
+            // Others were recorded before, or name nobody.
+            ("deposits shown again", body.pegins.len() - minted.min(body.pegins.len())),
+            ("burns paid", body.settlements.len()),
+            ("burns given back", body.refunds.len()),
+            ("payments bumped", body.fee_bumps.len()),
+        ];
+        for (path, count) in counts {
+            for _ in 0..count {
+                self.path(path);
+            }
+        }
+    }
+
+    fn look_again_at_bitcoin(&mut self, node: usize) {
+        let Some(peg) = &mut self.peg else { return };
+        let next = peg.dice.between(500, 4_000);
+        self.at(self.now + next, Event::Outside(Outside::Look { node }));
+    }
+
+    /// A node suggests what it sees, which is up to a block late.
+    fn look_at_bitcoin(&mut self, node: usize) {
+        self.look_again_at_bitcoin(node);
+        if self.nodes[node].frozen_until > self.now {
+            return;
+        }
+        let Some(peg) = &mut self.peg else { return };
+        let Some(chain) = &self.nodes[node].chain else { return };
+        let view = chain.view();
+        let (headers, ledger) = (view.peg.headers(), view.peg.ledger());
+        let late = usize::from(peg.dice.once_in(4));
+        let top = peg.bitcoin.height().saturating_sub(late);
+        // The newest block that the chain's own view and this Bitcoin share.
+        let from = usize::try_from(headers.tip_height()).unwrap_or(0).min(top);
+        let shared = (0..=from).rev().find(|height| {
+            let known = u64::try_from(*height).ok().and_then(|height| headers.hash_at(height));
+            known.is_some() && known == peg.bitcoin.hash_at(*height)
+        });
+        let Some(shared) = shared else { return };
+        let custody = peg.rules.custody().script_pubkey();
+        let mut pegins = Vec::new();
+        for (height, transaction) in peg.bitcoin.confirmed() {
+            let txid = transaction.compute_txid();
+            let internal = B256::from(txid.to_byte_array());
+            let open = ledger.find_recorded(&internal).is_none_or(|recorded| recorded.is_lost);
+            let ours = transaction.output.iter().any(|output| output.script_pubkey == *custody);
+            let settled_before = ledger.find_recorded(&internal).is_some();
+            let deposit = !peg.payments.contains_key(&txid) || settled_before;
+            if height <= top && open && ours && deposit {
+                pegins.extend(peg.bitcoin.record(&txid));
+            }
+        }
+        let payment = |attempt: &alys_chain::peg::Attempt| {
+            let txid = Txid::from_byte_array(attempt.txid.0);
+            peg.bitcoin.height_of(&txid).filter(|height| *height <= top).and_then(|_| peg.bitcoin.record(&txid))
+        };
+        let mut settlements = Vec::new();
+        let mut unconfirmed = Vec::new();
+        for batch in ledger.batches() {
+            match batch.attempts.iter().find_map(payment) {
+                Some(payment) => settlements.push(Settlement { batch: batch.number, payment }),
+                None => unconfirmed.push(batch.number),
+            }
+        }
+        let offer = PegOffer {
+            headers: peg.bitcoin.headers_from(shared + 1, (top - shared).min(144)),
+            pegins,
+            settlements,
+            fee_rate: (!peg.dice.once_in(3)).then(|| peg.dice.between(1_000, 9_000)),
+            unconfirmed,
+            pause: None,
+        };
+        self.feed(node, Input::Peg(Box::new(offer)));
+    }
+}
