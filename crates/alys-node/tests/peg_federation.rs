@@ -45,6 +45,7 @@ async fn paid(world: &World, member: usize, burn: &str, payment: Txid, sats: u64
     Ok(())
 }
 
+/// The whole story; the one on Bitcoin Core ends when the first burn is paid, since the rest is the members' own.
 async fn story(folder: &Path, backend: &Backend) -> Result<()> {
     let binary = Path::new(env!("CARGO_BIN_EXE_alys-node"));
     let mut world = World::start(binary, folder, MEMBERS, backend).await?;
@@ -88,6 +89,10 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
     world.confirm(6).await?;
     paid(&world, 3, &burn, payment, FIRST).await?;
 
+    if matches!(backend, Backend::Core(_)) {
+        return balanced(&world, 3, &before, FIRST).await;
+    }
+
     // Four of five hold payments; three can't. Nothing of it concerns deposits.
     let too_few = world.decide(&[0, 1, 2], 0, 1, &["--hold-payments"]).unwrap_err().to_string();
     assert!(too_few.contains("quorum"), "{too_few}");
@@ -117,15 +122,21 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
         paid(&world, member, &burn, payment, SECOND).await?;
     }
 
-    // The books, the same everywhere.
+    // The books are the same everywhere.
     for member in 0..MEMBERS {
-        let after = world.supply(member).await?;
-        let change = |field: &str| -> Result<U256> { Ok(number(&after[field])? - number(&before[field])?) };
-        assert_eq!(change("mintedWei")?, wei(DEPOSIT));
-        assert_eq!(change("burnedWei")?, wei(FIRST + SECOND));
-        assert_eq!(after["lockedSats"], json!(DEPOSIT - FIRST - SECOND));
-        assert_eq!((&after["unpaidSats"], &after["imbalanceSats"]), (&json!(0), &json!("0")));
+        balanced(&world, member, &before, FIRST + SECOND).await?;
     }
+    Ok(())
+}
+
+/// A member's books after the deposit and burns of so much.
+async fn balanced(world: &World, member: usize, before: &Value, burned: u64) -> Result<()> {
+    let after = world.supply(member).await?;
+    let change = |field: &str| -> Result<U256> { Ok(number(&after[field])? - number(&before[field])?) };
+    assert_eq!(change("mintedWei")?, wei(DEPOSIT));
+    assert_eq!(change("burnedWei")?, wei(burned));
+    assert_eq!(after["lockedSats"], json!(DEPOSIT - burned));
+    assert_eq!((&after["unpaidSats"], &after["imbalanceSats"]), (&json!(0), &json!("0")));
     Ok(())
 }
 
