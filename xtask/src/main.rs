@@ -41,7 +41,7 @@ usage: cargo xtask <command>
   loom                      model-check the hand-written synchronisation
   testnet [--nodes 4] [--slot-seconds 2] [--kill-every 20s] [--seconds N] [--data-dir DIR] [--keep] [--no-mine]
           [--debug | --binary FILE]
-                            run a federation of processes on this machine with a merged miner; ctrl-C stops all
+                            run a federation of processes with a merged miner and a regtest Bitcoin; ctrl-C stops all
   chaos [--seed N] [--nodes 4] [--minutes 2] [--faults kill,pause,partition,corrupt,clock,disk-full] [--report DIR] [--keep]
         [--debug | --binary FILE]
                             inflict faults on a federation of processes and judge it from outside; exit codes 3 a broken

@@ -2,7 +2,9 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,10 +28,11 @@ struct Arguments {
 ///
 /// Ctrl-C reaches every process of the terminal's foreground group: the nodes and the miner stop in order by themselves.
 pub(crate) fn testnet(args: &[String]) -> Result<(), Failure> {
-    let Arguments { plan, kill_every, seconds, keep } = parse(args)?;
+    let Arguments { mut plan, kill_every, seconds, keep } = parse(args)?;
     let program = program(&plan)?;
     fs::create_dir_all(&plan.folder).map_err(|error| Failure::file("make", &plan.folder, &error))?;
     let began = Instant::now();
+    let _bitcoin = Bitcoin::start(&program, &mut plan)?;
     let mut federation = Federation::start(&program, &plan)?;
     println!(
         "{} nodes answer after {:.1} s; folder {}",
@@ -91,6 +94,40 @@ pub(crate) fn testnet(args: &[String]) -> Result<(), Failure> {
         fs::remove_dir_all(&plan.folder).map_err(|error| Failure::file("remove", &plan.folder, &error))?;
     }
     Ok(())
+}
+
+/// The regtest Bitcoin that all members share. Ctrl-C ends it as it ends the nodes; otherwise it goes with this value.
+struct Bitcoin(Child);
+
+impl Bitcoin {
+    /// Starts it, and tells the nodes of the plan where it is.
+    fn start(program: &Path, plan: &mut Plan) -> Result<Self, Failure> {
+        let folder = plan.folder.join("bitcoin");
+        let mut command = Command::new(program);
+        command.args(["bitcoin-regtest", "--listen=127.0.0.1:0", "--log=warn", "--data-dir"]).arg(&folder);
+        let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut bitcoin = Self(started.map_err(|error| Failure::work("cannot start the regtest").because(error))?);
+        let mut url = None;
+        if let Some(output) = bitcoin.0.stdout.take() {
+            // Both of its lines: nobody may hang up while it writes.
+            let lines: Vec<String> = BufReader::new(output).lines().map_while(Result::ok).take(2).collect();
+            url = lines.first().and_then(|line| line.split_whitespace().last()).map(str::to_owned);
+        }
+        let url = url.ok_or_else(|| Failure::work("the regtest did not say where it listens"))?;
+        let cookie = folder.join(".cookie");
+        println!("Bitcoin regtest  {url}  cookie {}", cookie.display());
+        plan.environment.push(("ALYS_BITCOIN_URL".to_owned(), url));
+        plan.environment.push(("ALYS_BITCOIN_COOKIE_FILE".to_owned(), cookie.display().to_string()));
+        Ok(bitcoin)
+    }
+}
+
+impl Drop for Bitcoin {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn summary(federation: &Federation, mut lags: Vec<u64>) -> Result<(), Failure> {

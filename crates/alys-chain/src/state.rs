@@ -32,8 +32,9 @@ pub struct ChainState {
     pub safe: Point,
     /// Newest ancestor that is final by the certificates of this chain.
     pub finalized: Point,
-    /// The newest committed bundle.
-    pub committed: Committed,
+    /// The newest committed bundle. Shared with the parent's state while nothing changes.
+    #[serde(with = "shared")]
+    pub committed: Arc<Committed>,
     /// Blocks with an AuxPoW whose bundles are not final in this chain, oldest first. Shared with the parent's state while
     /// nothing changes: most blocks neither carry nor settle one.
     #[serde(with = "shared")]

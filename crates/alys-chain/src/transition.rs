@@ -20,10 +20,7 @@ use alys_primitives::{
     SignedBlock, Slot, VariableList, Wei, Withdrawal,
 };
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// How long a run of consecutive slots makes its second-last block safe.
 const SAFE_RUN: u64 = 3;
@@ -42,7 +39,7 @@ pub(crate) fn genesis(constants: &Constants, federation: Arc<Federation>) -> Ent
         run: 1,
         safe: point,
         finalized: point,
-        committed: Committed {
+        committed: Arc::new(Committed {
             auxpow_root: Root::ZERO,
             bundle: Root::ZERO,
             parent_header: B256::ZERO,
@@ -50,7 +47,7 @@ pub(crate) fn genesis(constants: &Constants, federation: Arc<Federation>) -> Ent
             records: 0,
             work: Wei::ZERO,
             fees: Wei::ZERO,
-        },
+        }),
         carriers: Arc::new(VariableList::empty()),
         fees_total: Wei::ZERO,
         fee_carry: Wei::ZERO,
@@ -71,7 +68,7 @@ pub(crate) fn genesis(constants: &Constants, federation: Arc<Federation>) -> Ent
         carries: None,
         certificate: None,
         votes: BTreeMap::new(),
-        children: BTreeSet::new(),
+        children: Vec::new(),
     }
 }
 
@@ -359,7 +356,7 @@ pub(crate) fn apply(
         run,
         safe,
         finalized: before.finalized,
-        committed: before.committed,
+        committed: Arc::clone(&before.committed),
         carriers: before.carriers.clone(),
         fees_total: before.fees_total.checked_add(executed_fees).ok_or(BlockError::Overflow)?,
         fee_carry: before.fee_carry,
@@ -370,7 +367,7 @@ pub(crate) fn apply(
         peg: before.peg.clone(),
     };
     let carries = match commitment {
-        Some(commitment) => Some(record(constants.scheme, &mut state, root, header.height, commitment)?),
+        Some(commitment) => Some(Box::new(record(constants.scheme, &mut state, root, header.height, commitment)?)),
         None => None,
     };
     if let Some(step) = peg {
@@ -388,7 +385,7 @@ pub(crate) fn apply(
         carries,
         certificate: None,
         votes: BTreeMap::new(),
-        children: BTreeSet::new(),
+        children: Vec::new(),
     })
 }
 
@@ -452,7 +449,7 @@ fn record(
     state.fee_carry = carry;
     state.ledger.fees_reminted =
         state.ledger.fees_reminted.checked_add(distribution.minted).ok_or(BlockError::Overflow)?;
-    state.committed = Committed {
+    state.committed = Arc::new(Committed {
         auxpow_root: AuxPowEssence { bundle: bundle_root, parent_header }.root(),
         bundle: bundle_root,
         parent_header,
@@ -460,7 +457,7 @@ fn record(
         records: state.committed.records.checked_add(1).ok_or(BlockError::Overflow)?,
         work: state.committed.work.saturating_add(work),
         fees: end.fees_total,
-    };
+    });
     let carrier = Carrier { root, height, bundle: bundle_root, start, end: end_point };
     let mut carriers: Vec<Carrier> = state.carriers.to_vec();
     if carriers.len() >= VariableList::<Carrier, crate::MaxCarriers>::max_len() {

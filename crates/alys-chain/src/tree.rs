@@ -27,11 +27,12 @@ pub(crate) struct Entry {
     /// What a change in flight brings.
     pub(crate) next_federation: Option<Arc<Federation>>,
     /// Its bundle, if it carries an AuxPoW.
-    pub(crate) carries: Option<Carrier>,
+    pub(crate) carries: Option<Box<Carrier>>,
     pub(crate) certificate: Option<Notarization>,
     /// Approvals by member; empty once there is a certificate.
     pub(crate) votes: BTreeMap<u64, SignatureBytes>,
-    pub(crate) children: BTreeSet<Root>,
+    /// In the order in which they came.
+    pub(crate) children: Vec<Root>,
 }
 
 impl Entry {
@@ -85,7 +86,8 @@ pub(crate) struct Pruned {
 /// The block tree. There is always a finalized entry, of which all others descend, and a head, which is notarized.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
-    entries: BTreeMap<Root, Entry>,
+    /// Boxed: a map keeps room for eleven values where it has six, and entries are large.
+    entries: BTreeMap<Root, Box<Entry>>,
     /// The head's chain from the finalized block up.
     canonical: BTreeMap<Height, Root>,
     finalized: Root,
@@ -101,7 +103,7 @@ impl Tree {
         let root = entry.root;
         Self {
             canonical: BTreeMap::from([(entry.height(), root)]),
-            entries: BTreeMap::from([(root, entry)]),
+            entries: BTreeMap::from([(root, Box::new(entry))]),
             finalized: root,
             head: root,
             safe: root,
@@ -110,11 +112,11 @@ impl Tree {
     }
 
     pub(crate) fn get(&self, root: &Root) -> Option<&Entry> {
-        self.entries.get(root)
+        self.entries.get(root).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, root: &Root) -> Option<&mut Entry> {
-        self.entries.get_mut(root)
+        self.entries.get_mut(root).map(Box::as_mut)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -122,7 +124,7 @@ impl Tree {
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.values().map(Box::as_ref)
     }
 
     pub(crate) fn trunk(&self) -> &[TrunkBlock] {
@@ -149,8 +151,12 @@ impl Tree {
     /// Adds a block whose parent is in the tree.
     pub(crate) fn insert(&mut self, entry: Entry) {
         if let Some(parent) = self.entries.get_mut(&entry.header.parent_root) {
-            parent.children.insert(entry.root);
-            self.entries.insert(entry.root, entry);
+            if !parent.children.contains(&entry.root) {
+                // Nearly all blocks have one child.
+                parent.children.reserve_exact(1);
+                parent.children.push(entry.root);
+            }
+            self.entries.insert(entry.root, Box::new(entry));
         }
     }
 
@@ -194,7 +200,7 @@ impl Tree {
             at = entry.header.parent_root;
         }
         added.reverse();
-        let ancestor = self.entries.get(&at).map_or_else(|| self.finalized().reference(), Entry::reference);
+        let ancestor = self.get(&at).map_or_else(|| self.finalized().reference(), Entry::reference);
         let dropped: Vec<_> = self.canonical.split_off(&ancestor.height.next()).into_iter().rev().collect();
         self.canonical.extend(added.iter().copied());
         self.head = root;
@@ -252,7 +258,7 @@ impl Tree {
                 break;
             }
             blocks.push(entry.trunk_block());
-            at = self.entries.get(&entry.header.parent_root);
+            at = self.get(&entry.header.parent_root);
         }
         blocks.reverse();
         blocks
@@ -263,9 +269,9 @@ impl Tree {
     pub(crate) fn carriers(&self, tip: &Root, end: &Root) -> Vec<Carrier> {
         let floor = self.finalized().height();
         let mut found = Vec::new();
-        let mut at = self.entries.get(tip);
+        let mut at = self.get(tip);
         while let Some(entry) = at {
-            if let Some(carrier) = entry.carries.filter(|carrier| carrier.end.height > floor) {
+            if let Some(carrier) = entry.carries.as_deref().copied().filter(|carrier| carrier.end.height > floor) {
                 if carrier.end.root == *end {
                     found.clear();
                 }
@@ -274,7 +280,7 @@ impl Tree {
             if entry.root == self.finalized {
                 break;
             }
-            at = self.entries.get(&entry.header.parent_root);
+            at = self.get(&entry.header.parent_root);
         }
         found.reverse();
         found
@@ -285,13 +291,13 @@ impl Tree {
         let Some(target) = self.entries.get(&root) else { return Pruned::default() };
         let height = target.height();
         let mut path = Vec::new();
-        let mut at = Some(target);
+        let mut at = Some(target.as_ref());
         while let Some(entry) = at {
             if entry.root == self.finalized {
                 break;
             }
             path.push(entry.trunk_block());
-            at = self.entries.get(&entry.header.parent_root);
+            at = self.get(&entry.header.parent_root);
         }
         self.trunk.extend(path.iter().rev());
         let committed = target.state.committed.end.height;
@@ -308,7 +314,7 @@ impl Tree {
         let on_trunk: BTreeSet<Root> =
             path.iter().map(|block| block.root).chain(std::iter::once(self.finalized)).collect();
         let gone: Vec<Root> = self.entries.keys().filter(|root| !keep.contains(*root)).copied().collect();
-        let gone = gone.into_iter().filter_map(|root| self.entries.remove(&root));
+        let gone = gone.into_iter().filter_map(|root| self.entries.remove(&root)).map(|entry| *entry);
         let (mut trunk, abandoned): (Vec<_>, Vec<_>) = gone.partition(|entry| on_trunk.contains(&entry.root));
         trunk.sort_unstable_by_key(Entry::height);
 

@@ -1,5 +1,7 @@
 //! The fork schedule of a genesis file, in the words of the execution crates.
 
+use alloy_eips::eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS;
+use alloy_eips::eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS;
 use alloy_eips::eip7840::BlobParams;
 use alloy_eips::{BlobScheduleBlobParams, eip1559::BaseFeeParams};
 use alloy_evm::eth::spec::EthExecutorSpec;
@@ -17,6 +19,8 @@ pub struct Forks {
     chain_id: u64,
     activations: EthereumChainHardforks,
     deposit_contract: Address,
+    /// Of EIP-7002 and EIP-7251.
+    request_contracts: [Address; 2],
     blobs: BlobScheduleBlobParams,
 }
 
@@ -42,6 +46,14 @@ pub enum ForkError {
         /// The field of the chain config.
         fork: &'static str,
     },
+    /// An address that is none.
+    #[error("genesis: `{field}` is no address: {reason}")]
+    Address {
+        /// The field of the chain config.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// Blob parameters that make no sense.
     #[error(
         "genesis: blobSchedule of `{fork}` must have target ≤ max ≤ {limit} and a base fee update fraction above 0"
@@ -52,6 +64,15 @@ pub enum ForkError {
         /// The most blobs that a block can have.
         limit: u64,
     },
+}
+
+/// An address that a key of the chain config may put in place of Ethereum's.
+fn moved(config: &ChainConfig, field: &'static str, usual: Address) -> Result<Address, ForkError> {
+    match config.extra_fields.get_deserialized::<Address>(field) {
+        None => Ok(usual),
+        Some(Ok(address)) => Ok(address),
+        Some(Err(error)) => Err(ForkError::Address { field, reason: error.to_string() }),
+    }
 }
 
 /// Far above any schedule, and low enough for blob gas to stay within 64 bits.
@@ -132,6 +153,10 @@ impl Forks {
             activations: EthereumChainHardforks::new(activations),
             // As geth: a chain without the setting has its deposit contract nowhere.
             deposit_contract: config.deposit_contract_address.unwrap_or_default(),
+            request_contracts: [
+                moved(config, "withdrawalRequestContractAddress", WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS)?,
+                moved(config, "consolidationRequestContractAddress", CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS)?,
+            ],
             blobs,
         })
     }
@@ -145,6 +170,12 @@ impl Forks {
             prague: time(EthereumHardfork::Prague),
             osaka: time(EthereumHardfork::Osaka),
         }
+    }
+
+    /// Where the contracts stand that collect withdrawal and consolidation requests: Ethereum's addresses, unless the
+    /// genesis file moves them as Besu's can.
+    pub const fn request_contracts(&self) -> [Address; 2] {
+        self.request_contracts
     }
 
     /// EIP-155 chain id.

@@ -37,7 +37,7 @@ mod trie;
 pub use chain_file::{ChainFile, ChainFileError};
 pub use db::{DbConfig, DbError, StorageFailure};
 pub use engine::{EmbeddedEngine, EngineRequest, ExecutorThread, Reply, spawn};
-pub use execute::{BlockError, BuildError};
+pub use execute::{BlockError, BlockTimings, BuildError};
 pub use executor::{Executor, ExecutorConfig, ExecutorError, SampleBlock};
 pub use forks::{ForkError, Forks};
 pub use genesis::{

@@ -13,11 +13,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 const BLOBS: &str = "the pool takes no blob transactions";
-const MOVED: &str =
-    "a setting of Besu's genesis moves the contracts of EIP-7002 and 7251, so that its blocks are others";
 
 /// What is not run, as `docs/conformance.md` lists it.
-const EXCLUDED: [(&str, &str); 30] = [
+const EXCLUDED: [(&str, &str); 14] = [
     ("cancun/01", BLOBS),
     ("cancun/02", BLOBS),
     ("cancun/03", BLOBS),
@@ -26,28 +24,12 @@ const EXCLUDED: [(&str, &str); 30] = [
     ("osaka/02", BLOBS),
     ("osaka/03", BLOBS),
     ("osaka/04", BLOBS),
-    ("osaka/07", MOVED),
-    ("osaka/08", MOVED),
-    ("osaka/10", MOVED),
-    ("osaka/11", MOVED),
-    ("osaka/12", MOVED),
+    ("osaka/07", BLOBS),
     ("osaka/13", BLOBS),
-    ("osaka/14", MOVED),
-    ("osaka/15", MOVED),
-    ("osaka/16", MOVED),
     ("osaka/17", BLOBS),
     ("osaka/18", BLOBS),
-    ("osaka/19", MOVED),
     ("osaka/20", BLOBS),
     ("osaka/21", BLOBS),
-    ("osaka/22", MOVED),
-    ("prague/06", MOVED),
-    ("prague/09", MOVED),
-    ("prague/10", MOVED),
-    ("prague/11", MOVED),
-    ("prague/12", MOVED),
-    ("prague/15", MOVED),
-    ("prague/16", MOVED),
 ];
 
 /// What a client may choose in a payload that it builds.

@@ -106,7 +106,7 @@ async fn play(arguments: &Arguments, folder: &Path) -> Result<()> {
     let mut world = World::start(&arguments.binary, folder, arguments.members, &backend).await?;
     let mut dice = StdRng::seed_from_u64(arguments.seed);
     let mut wallet = BitcoinWallet::new(0x21)?;
-    wallet.earn(&world, u64::try_from(arguments.deposits)? + 1).await?;
+    wallet.earn(&world, u64::try_from(arguments.deposits)? + 3).await?;
     let accounts: Vec<EvmAccount> = dev_accounts()?
         .iter()
         .map(|account| EvmAccount::new(&account.secret_key.secret_bytes()))
@@ -120,11 +120,15 @@ async fn play(arguments: &Arguments, folder: &Path) -> Result<()> {
     println!("2  one deposit and one burn, a member killed at each step of them");
     let (first_deposit, first_burn) = with_kills(&mut world, &mut wallet, &address, &accounts, &mut dice).await?;
 
-    println!("3  {} deposits and {} burns in random order", arguments.deposits, arguments.burns);
+    println!("3  Bitcoin changes its mind");
+    let lost = with_reorganisations(&world, &mut wallet, &address).await?;
+
+    println!("4  {} deposits and {} burns in random order", arguments.deposits, arguments.burns);
     let mut order: Vec<bool> =
         std::iter::repeat_n(true, arguments.deposits).chain(std::iter::repeat_n(false, arguments.burns)).collect();
     order.shuffle(&mut dice);
     let (mut deposits, mut burns) = (vec![first_deposit], vec![first_burn]);
+    deposits.extend(lost);
     let payee = wallet.address().to_string();
     let mut mined = Instant::now();
     for is_deposit in order {
@@ -151,10 +155,10 @@ async fn play(arguments: &Arguments, folder: &Path) -> Result<()> {
     let burned: u64 = burns.iter().map(|burn| burn.sats).sum();
     println!("   {sent} satoshis in, {burned} out");
 
-    println!("4  Bitcoin goes on, and everything is credited and paid");
+    println!("5  Bitcoin goes on, and everything is credited and paid");
     settle(&world, &deposits, &burns).await?;
 
-    println!("5  every amount, at every member and in Bitcoin");
+    println!("6  every amount, at every member and in Bitcoin");
     for member in 0..world.size() {
         for deposit in &deposits {
             let found = world.balance(member, deposit.recipient).await?;
@@ -231,6 +235,47 @@ async fn with_kills(
         world.status("everybody's return", member, |status| status["sync"]["state"] == "synced").await?;
     }
     Ok((Deposit { recipient, sats }, Burn { transaction: burn, sats: amount }))
+}
+
+/// A deposit that leaves Bitcoin before it is deep enough, and one that leaves it after it was credited. Both come back.
+async fn with_reorganisations(world: &World, wallet: &mut BitcoinWallet, address: &str) -> Result<Vec<Deposit>> {
+    let mut deposits = Vec::new();
+    for (blocks, depth, byte) in [(2, 3, 0x78), (6, 8, 0x79)] {
+        let (recipient, sats) = (Address::repeat_byte(byte), 1_000_000 + u64::from(byte));
+        let deposit = wallet.deposit(address, sats, recipient)?;
+        let txid = world.bitcoin.broadcast(deposit.clone()).await?;
+        world.waits_for_a_block(txid).await?;
+        world.confirm(blocks).await?;
+        let is_credited = blocks >= 6;
+        let status = ("alys_pegInStatus", json!([txid.to_string()]));
+        let wanted = move |answer: &Value| match answer["status"].as_str() {
+            Some("seen") => !is_credited,
+            Some("credited" | "safe" | "finalized") => is_credited,
+            Some(_) | None => false,
+        };
+        world.until("first sight", 0, status.clone(), wanted).await?;
+        let before = world.balance(0, recipient).await?;
+        same("credited in wei", before, if is_credited { wei(sats) } else { U256::ZERO })?;
+
+        world.reorganise(depth).await?;
+        let expected = if is_credited { format!("-{sats}") } else { "0".to_owned() };
+        let books = ("alys_supply", json!([]));
+        world.until("the books' answer", 1, books.clone(), |supply| supply["imbalanceSats"] == json!(expected)).await?;
+        same("credited meanwhile", world.balance(1, recipient).await?, before)?;
+        // A node that reorganises keeps what falls out; whoever deposits sends again all the same.
+        drop(world.bitcoin.broadcast(deposit).await);
+        world.waits_for_a_block(txid).await?;
+        world.confirm(6).await?;
+        for member in 0..world.size() {
+            let asked = ("eth_getBalance", json!([recipient, "latest"]));
+            let credited = format!("{:#x}", wei(sats));
+            world.until("the credit", member, asked, |balance| *balance == json!(credited)).await?;
+            world.until("balanced books", member, books.clone(), |supply| supply["imbalanceSats"] == "0").await?;
+        }
+        println!("   {depth} blocks replaced under a deposit with {blocks} confirmations: credited once");
+        deposits.push(Deposit { recipient, sats });
+    }
+    Ok(deposits)
 }
 
 /// Kills one of the members that are not asked and its signer, and starts both again at once.

@@ -26,6 +26,13 @@ fn a_deposit_from_the_command_line_is_credited_and_survives_a_restart() {
     let node = DevNode::start(&chain, &["--slot-duration", "1s", "--no-mine"], &log);
     node.until("the first blocks", |status| status["head"]["height"].as_u64() > Some(1));
 
+    // A node that has not heard from its Bitcoin yet says so.
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while let Err((code, text)) = node.call("alys_depositAddress", json!([])) {
+        assert_eq!(code, -32002, "{text}");
+        assert!(std::time::Instant::now() < deadline, "{text}");
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
     // Before anything is paid.
     let (code, text) = peg(&node, &["deposit", "--to", NOBODY]);
     assert_eq!(code, Some(0), "{text}");

@@ -18,8 +18,7 @@ use std::path::Path;
 
 const MEMBERS: usize = 5;
 const DEPOSIT: u64 = 123_456_789;
-const FIRST: u64 = 50_000_001;
-const SECOND: u64 = 20_000_003;
+const BURN: u64 = 50_000_001;
 
 /// The payment of a burn, once enough members have signed and it was sent.
 async fn sent(world: &World, member: usize, burn: &str) -> Result<Txid> {
@@ -45,6 +44,7 @@ async fn paid(world: &World, member: usize, burn: &str, payment: Txid, sats: u64
     Ok(())
 }
 
+/// The story. On Bitcoin Core without the halt and the pause, which are the members' own affair.
 async fn story(folder: &Path, backend: &Backend) -> Result<()> {
     let binary = Path::new(env!("CARGO_BIN_EXE_alys-node"));
     let mut world = World::start(binary, folder, MEMBERS, backend).await?;
@@ -75,57 +75,57 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
         world.until("the credit", member, asked, |balance| *balance == json!(expected)).await?;
     }
 
-    // Used, and burned while one member and two signers are away: four of five go on, three sign.
-    let call = Call { to: sender.address(), value: wei(FIRST + SECOND), input: Default::default() };
+    // Used, and burned. From here on one member and two signers are away: four of five go on, three sign.
+    let call = Call { to: sender.address(), value: wei(BURN), input: Default::default() };
     world.send(0, &newcomer, call).await?;
     world.kill_member(4);
     world.kill_signer(4);
     world.kill_signer(3);
     let payee = wallet.address().to_string();
-    let burn = world.send(1, &sender, withdrawal(&payee, Sats(FIRST))).await?;
+    let burn = world.send(1, &sender, withdrawal(&payee, Sats(BURN))).await?;
+
+    if matches!(backend, Backend::Regtest) {
+        // Without a second member the chain halts, and goes on when that one is back.
+        let head = |status: &Value| status["head"]["height"].as_u64();
+        world.kill_member(3);
+        let halted = world.status("a head", 0, |_| true).await?;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let still = world.status("a head", 0, |_| true).await?;
+        assert!(head(&still) <= head(&halted).map(|height| height + 1), "{still}");
+        world.start_member(3)?;
+
+        // Four of five hold deposits, and let them go on; three can't. Nothing of it concerns payments.
+        let too_few = world.decide(&[0, 1, 2], 0, 1, &["--hold-deposits"]).unwrap_err().to_string();
+        assert!(too_few.contains("quorum"), "{too_few}");
+        world.decide(&[0, 1, 2, 4], 0, 1, &["--hold-deposits"])?;
+        for member in 0..4 {
+            world.status("the pause", member, |status| status["peg"]["peginPaused"] == true).await?;
+        }
+        let status = world.status("the pause", 1, |_| true).await?;
+        assert_eq!((&status["peg"]["sequence"], &status["peg"]["pegoutPaused"]), (&json!(1), &json!(false)));
+        world.decide(&[0, 1, 2, 4], 1, 2, &[])?;
+    }
+
     let payment = sent(&world, 2, &burn).await?;
     world.waits_for_a_block(payment).await?;
     world.confirm(6).await?;
-    paid(&world, 3, &burn, payment, FIRST).await?;
-
-    // Four of five hold payments; three can't. Nothing of it concerns deposits.
-    let too_few = world.decide(&[0, 1, 2], 0, 1, &["--hold-payments"]).unwrap_err().to_string();
-    assert!(too_few.contains("quorum"), "{too_few}");
-    world.decide(&[0, 1, 2, 3], 0, 1, &["--hold-payments"])?;
-    for member in 0..4 {
-        world.status("the pause", member, |status| status["peg"]["pegoutPaused"] == true).await?;
-    }
-    let status = world.status("the pause", 1, |_| true).await?;
-    assert_eq!((&status["peg"]["sequence"], &status["peg"]["peginPaused"]), (&json!(1), &json!(false)));
-    world.decide(&[0, 1, 2, 3], 1, 2, &[])?;
-    world.status("the end of the pause", 2, |status| status["peg"]["pegoutPaused"] == false).await?;
-
-    // Two members away: the chain halts, and the burn that was sent meanwhile is paid after their return.
-    let head = |status: &Value| status["head"]["height"].as_u64();
-    world.kill_member(3);
-    let halted = world.status("a head", 0, |_| true).await?;
-    let burn = sender.send(&world.client(0)?, withdrawal(&payee, Sats(SECOND))).await?.to_string();
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    let still = world.status("a head", 0, |_| true).await?;
-    assert!(head(&still) <= head(&halted).map(|height| height + 1), "{still}");
-    world.start_member(3)?;
     world.start_member(4)?;
-    let payment = sent(&world, 4, &burn).await?;
-    world.waits_for_a_block(payment).await?;
-    world.confirm(6).await?;
     for member in 0..MEMBERS {
-        paid(&world, member, &burn, payment, SECOND).await?;
+        paid(&world, member, &burn, payment, BURN).await?;
+        balanced(&world, member, &before).await?;
+        world.status("no pause", member, |status| status["peg"]["peginPaused"] == false).await?;
     }
+    Ok(())
+}
 
-    // The books, the same everywhere.
-    for member in 0..MEMBERS {
-        let after = world.supply(member).await?;
-        let change = |field: &str| -> Result<U256> { Ok(number(&after[field])? - number(&before[field])?) };
-        assert_eq!(change("mintedWei")?, wei(DEPOSIT));
-        assert_eq!(change("burnedWei")?, wei(FIRST + SECOND));
-        assert_eq!(after["lockedSats"], json!(DEPOSIT - FIRST - SECOND));
-        assert_eq!((&after["unpaidSats"], &after["imbalanceSats"]), (&json!(0), &json!("0")));
-    }
+/// A member's books after the deposit and the burn.
+async fn balanced(world: &World, member: usize, before: &Value) -> Result<()> {
+    let after = world.supply(member).await?;
+    let change = |field: &str| -> Result<U256> { Ok(number(&after[field])? - number(&before[field])?) };
+    assert_eq!(change("mintedWei")?, wei(DEPOSIT));
+    assert_eq!(change("burnedWei")?, wei(BURN));
+    assert_eq!(after["lockedSats"], json!(DEPOSIT - BURN));
+    assert_eq!((&after["unpaidSats"], &after["imbalanceSats"]), (&json!(0), &json!("0")));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Two things are expensive or absent on a bare machine: the system's packages ([`packages`]) and RocksDB's C++
 //! ([`rocksdb`]), which is compiled once into the user's cache folder instead of once per profile and checkout. A Bitcoin
-//! Core ([`bitcoind`]) is built there only when asked for; tests run against it once it is there.
+//! Core ([`mod@bitcoind`]) is built there only when asked for; tests run against it once it is there.
 
 mod bitcoind;
 mod packages;

@@ -1,5 +1,7 @@
 //! The port's calls.
 
+use std::sync::Arc;
+
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Block, BlockHash, Transaction, Txid};
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ const UNDECODABLE: i64 = -22;
 /// A Bitcoin Core node behind the port. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct CoreRpc {
-    transport: Transport,
+    transport: Arc<Transport>,
 }
 
 impl CoreRpc {
@@ -40,7 +42,7 @@ impl CoreRpc {
     /// # Errors
     /// [`CoreConfigError`] if the address can't be used.
     pub fn new(config: CoreConfig) -> Result<Self, CoreConfigError> {
-        Ok(Self { transport: Transport::new(config)? })
+        Ok(Self { transport: Arc::new(Transport::new(config)?) })
     }
 
     /// A call whose refusal can only be temporary.

@@ -62,6 +62,30 @@ fn a_deposit_that_a_reorganisation_moves_is_minted_once() {
 }
 
 #[test]
+fn a_deposit_that_leaves_bitcoin_before_it_is_deep_enough_waits_until_it_is_back() {
+    let mut world = World::new();
+    let outputs = [(70_000, world.federation()), (0, op_return(ALICE.as_slice()))];
+    let base = world.regtest.best().hash;
+    let transaction = world.send(&outputs);
+    world.pegins.push(transaction.compute_txid());
+    world.bitcoin(5);
+    world.slots(2);
+    assert_eq!(world.mints(PEG_IN), [], "five confirmations");
+    // Seven blocks without it replace the five.
+    fork(&mut world.regtest, base, 7, 7);
+    world.slots(3);
+    assert_eq!((world.mints(PEG_IN), world.ledger().locked()), (vec![], Sats(0)), "none at all");
+    let _ = world.regtest.broadcast(transaction);
+    world.bitcoin(5);
+    world.slots(2);
+    assert_eq!(world.mints(PEG_IN), [], "five again, in other blocks");
+    world.bitcoin(1);
+    world.slots(2);
+    assert_eq!(world.mints(PEG_IN), [(ALICE, 700_000)]);
+    assert_eq!(world.ledger().locked(), Sats(70_000));
+}
+
+#[test]
 fn headers_that_break_a_rule_make_the_block_invalid() {
     let mut world = World::new();
     world.slots(1);

@@ -8,10 +8,7 @@ use crate::{
 };
 use alys_auxpow::AuxPow;
 use alys_primitives::{B256, Burns, ChainSpec, Members, Notarization, Root, SignedBlock, TreeHash as _, Wei};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 impl Chain {
     /// The chain that follows from what a store kept. Blocks are taken as executed and their signatures as checked,
@@ -209,7 +206,7 @@ fn checkpoint_entry(
         carries: None,
         certificate,
         votes: BTreeMap::new(),
-        children: BTreeSet::new(),
+        children: Vec::new(),
     };
     Ok((entry, trunk))
 }

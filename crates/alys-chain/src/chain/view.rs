@@ -21,7 +21,7 @@ pub(super) fn empty(constants: &Constants, tree: &Tree) -> ChainView {
         members: Arc::clone(rules.federation.members()),
         quorum: u64::try_from(rules.federation.quorum()).unwrap_or(u64::MAX),
         member_index: None,
-        committed: head.state.committed,
+        committed: *head.state.committed,
         blocks_without_pow: head.height().since(head.state.committed.end.height),
         stalled: rules.needs_auxpow,
         pending_fees: head.state.fees_total.saturating_sub(head.state.committed.fees),

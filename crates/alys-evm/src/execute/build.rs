@@ -4,6 +4,7 @@ use super::env::{StateDatabase, block_env, next_base_fee, next_excess_blob_gas};
 use super::header::MAX_BLOCK_RLP;
 use super::import::CheckError;
 use super::receipts::Receipts;
+use super::relocated::RelocatedEvm;
 use super::run::{Executed, block_state, require_request_contracts, summarize};
 use crate::db::{Db, StateScan};
 use crate::source::{BestTransactions, BuildTarget, Rejection, TransactionSource};
@@ -109,6 +110,7 @@ pub(crate) fn build_block<S: StateScan + Copy + std::fmt::Debug>(
     };
     let mut state = block_state(StateDatabase::new(db, tables, parent_hash, parent.number));
     let evm = EthEvmFactory::default().create_evm(&mut state, block_env(forks, &header));
+    let evm = RelocatedEvm::new(evm, forks);
     let context = EthBlockExecutionCtx {
         parent_hash,
         parent_beacon_block_root: header.parent_beacon_block_root,

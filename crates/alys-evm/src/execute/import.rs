@@ -3,13 +3,16 @@
 use super::env::{StateDatabase, block_env};
 use super::header::{check_body, check_header};
 use super::receipts::Receipts;
+use super::relocated::RelocatedEvm;
 pub(crate) use super::run::Executed;
 use super::run::{block_state, intermediate_root, require_request_contracts, summarize};
+use super::senders::recover_senders;
+use super::timings::BlockTimings;
 use crate::db::{Db, DbError, StateScan};
 use crate::trie::TrieError;
 use crate::{Forks, FullBlock};
 use alloy_consensus::Header;
-use alloy_consensus::transaction::SignerRecoverable;
+use alloy_consensus::transaction::Recovered;
 use alloy_eips::eip7685::Requests;
 use alloy_evm::block::{BlockExecutionError, BlockExecutor};
 use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
@@ -17,6 +20,7 @@ use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_evm::{Evm, EvmFactory, eth::EthEvmFactory};
 use alloy_primitives::B256;
 use std::borrow::Cow;
+use std::time::Instant;
 
 /// Why a block is invalid. Each names the field or transaction that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,8 +122,13 @@ pub(crate) fn check_block<S: StateScan + Copy + std::fmt::Debug>(
     let header = &block.header;
     check_header(forks, parent, header)?;
     check_body(forks, block)?;
+    let began = Instant::now();
+    let senders = recover_senders(&block.body.transactions)?;
+    let recover = began.elapsed();
+    let began = Instant::now();
     let mut state = block_state(StateDatabase::new(db, tables, header.parent_hash, parent.number));
     let evm = EthEvmFactory::default().create_evm(&mut state, block_env(forks, header));
+    let evm = RelocatedEvm::new(evm, forks);
     let context = EthBlockExecutionCtx {
         parent_hash: header.parent_hash,
         parent_beacon_block_root: header.parent_beacon_block_root,
@@ -133,20 +142,21 @@ pub(crate) fn check_block<S: StateScan + Copy + std::fmt::Debug>(
     executor.apply_pre_execution_changes()?;
     let roots_in_receipts = !forks.spec_at(header.number, header.timestamp).is_enabled_in(SpecId::BYZANTIUM);
     let mut roots = Vec::new();
-    for (index, transaction) in block.body.transactions.iter().enumerate() {
-        let recovered = transaction
-            .try_to_recovered_ref()
-            .map_err(|error| BlockError::Transaction { index, reason: error.to_string() })?;
-        executor.execute_transaction(recovered)?;
+    for (transaction, sender) in block.body.transactions.iter().zip(senders) {
+        executor.execute_transaction(Recovered::new_unchecked(transaction, sender))?;
         if roots_in_receipts {
             roots.push(intermediate_root(&tables, executor.evm_mut().db_mut())?);
         }
     }
     require_request_contracts(forks, header, executor.evm_mut().db_mut())?;
     let (_, result) = executor.finish()?;
+    let run = began.elapsed();
     let mut executed = summarize(&tables, state, result, header, block)?;
     executed.set_roots(roots);
+    let began = Instant::now();
     compare_results(header, &executed)?;
+    let compare = began.elapsed();
+    executed.timings = BlockTimings { recover, run, compare, ..executed.timings };
     Ok(executed)
 }
 

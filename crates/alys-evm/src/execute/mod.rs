@@ -5,11 +5,16 @@ mod env;
 mod header;
 mod import;
 mod receipts;
+mod relocated;
 mod run;
+mod senders;
+mod timings;
 
 pub use build::BuildError;
 pub(crate) use build::{Attributes, BuildLimits, Built, build_block};
 pub(crate) use env::{StateDatabase, block_env, next_base_fee, next_excess_blob_gas, read_code, read_info, read_slot};
 pub use import::BlockError;
 pub(crate) use import::{CheckError, Executed, check_block, requests_hash};
+pub(crate) use relocated::RelocatedEvm;
 pub(crate) use run::fees;
+pub use timings::BlockTimings;

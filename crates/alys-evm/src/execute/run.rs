@@ -1,13 +1,12 @@
 //! What checking and building a block share: running it on the parent's state and summing up what it did.
 
+use super::timings::BlockTimings;
 use super::{BlockError, CheckError, StateDatabase};
 use crate::db::{Outcome, StateDiff, StateScan};
 use crate::trie::{AccountUpdate, StateUpdate, state_diff};
 use crate::{Forks, FullBlock};
 use alloy_consensus::proofs::calculate_receipt_root;
 use alloy_consensus::{Eip658Value, Header, ReceiptEnvelope, Transaction, TxReceipt};
-use alloy_eips::eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS;
-use alloy_eips::eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS;
 use alloy_eips::eip7685::Requests;
 use alloy_evm::block::BlockExecutionResult;
 use alloy_evm::revm::Database;
@@ -15,6 +14,7 @@ use alloy_evm::revm::database::states::bundle_state::BundleRetention;
 use alloy_evm::revm::database::{BundleState, State, WrapDatabaseRef};
 use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_primitives::{B256, Bloom, Bytes, U256};
+use std::time::Instant;
 
 /// The EVM's database while a block runs.
 pub(super) type BlockState<'a, S> = State<WrapDatabaseRef<StateDatabase<'a, S>>>;
@@ -43,6 +43,8 @@ pub(crate) struct Executed {
     pub(crate) blob_gas_used: u64,
     /// EIP-7685 requests.
     pub(crate) requests: Requests,
+    /// Where the time went.
+    pub(crate) timings: BlockTimings,
 }
 
 impl Executed {
@@ -78,7 +80,9 @@ pub(super) fn summarize<S: StateScan>(
     state.merge_transitions(BundleRetention::PlainState);
     let bundle = state.take_bundle();
     let codes = bundle.contracts.iter().map(|(hash, code)| (*hash, code.original_bytes())).collect();
+    let began = Instant::now();
     let (state_root, diff) = state_diff(tables, &state_update(bundle))?;
+    let timings = BlockTimings { trie: began.elapsed(), ..BlockTimings::default() };
     let fees = fees(block, header.base_fee_per_gas, &result.receipts);
     let outcome = Outcome { fees, requests: result.requests.iter().cloned().collect() };
     Ok(Executed {
@@ -90,6 +94,7 @@ pub(super) fn summarize<S: StateScan>(
         gas_used: result.gas_used,
         blob_gas_used: result.blob_gas_used,
         requests: result.requests,
+        timings,
     })
 }
 
@@ -103,7 +108,7 @@ pub(super) fn require_request_contracts<D: Database>(
     if !forks.spec_at(header.number, header.timestamp).is_enabled_in(SpecId::PRAGUE) {
         return Ok(());
     }
-    for address in [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS] {
+    for address in forks.request_contracts() {
         let account = database.basic(address).map_err(|error| CheckError::Internal(error.to_string()))?;
         if account.is_none_or(|account| account.is_empty_code_hash()) {
             return Err(BlockError::Execution(format!("system contract {address} has no code")).into());

@@ -5,12 +5,13 @@ use super::side::SideError;
 use super::{Executor, InvalidBlock, MAX_BAD_BLOCKS, unavailable};
 use crate::FullBlock;
 use crate::db::{Cf, Db, DbError, HeadState};
-use crate::execute::{BlockError, CheckError, Executed, check_block};
+use crate::execute::{BlockError, BlockTimings, CheckError, Executed, check_block};
 use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes, Sealed};
 use alys_engine::{EngineError, NewPayload, PayloadStatus};
 use rocksdb::WriteBatch;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Adds code to a batch.
 pub(super) fn put_codes(
@@ -30,6 +31,7 @@ impl Executor {
     /// # Errors
     /// [`EngineError::Unavailable`] if the database fails; that says nothing about the payload.
     pub fn new_payload(&mut self, payload: &NewPayload) -> Result<PayloadStatus, EngineError> {
+        let began = Instant::now();
         let block = match decode_payload(&self.chain.forks, payload) {
             Ok(block) => block,
             Err(error) => {
@@ -37,7 +39,9 @@ impl Executor {
                 return Ok(PayloadStatus::Invalid { latest_valid_hash: None, reason: error.to_string() });
             }
         };
-        self.take_in(payload.payload.block_hash, &block)
+        let status = self.take_in(payload.payload.block_hash, &block);
+        self.timings.total = began.elapsed();
+        status
     }
 
     /// Executes a block and keeps it durably if it is valid: [`Self::new_payload`] for blocks that come whole.
@@ -74,7 +78,9 @@ impl Executor {
         };
         match executed {
             Ok(executed) => {
+                let (timings, began) = (executed.timings, Instant::now());
                 self.persist(hash, block, executed).map_err(|error| self.db.failed(error))?;
+                self.timings = BlockTimings { write: began.elapsed(), ..timings };
                 Ok(PayloadStatus::Valid)
             }
             Err(ExecuteError::Check(CheckError::Invalid(error))) => {

@@ -9,6 +9,7 @@ mod work;
 pub(crate) use payload::decode_payload;
 
 use crate::db::{Db, DbConfig, DbError, Head, HeadState, StateDiff, StorageFailure};
+use crate::execute::BlockTimings;
 use crate::genesis::genesis_state;
 use crate::reader::Chain;
 use crate::source::TransactionSource;
@@ -136,6 +137,7 @@ pub struct Executor {
     jobs: VecDeque<PayloadJob>,
     invalid: VecDeque<InvalidBlock>,
     bad_blocks: watch::Sender<Vec<Arc<Sealed<FullBlock>>>>,
+    timings: BlockTimings,
 }
 
 /// A block that was found invalid, or that descends from one.
@@ -184,6 +186,7 @@ impl Executor {
             jobs: VecDeque::new(),
             invalid: VecDeque::new(),
             bad_blocks: watch::Sender::new(Vec::new()),
+            timings: BlockTimings::default(),
         })
     }
 
@@ -196,6 +199,11 @@ impl Executor {
     /// Sets where built blocks get their transactions from.
     pub fn set_source(&mut self, source: Box<dyn TransactionSource>) {
         self.source = source;
+    }
+
+    /// Where the time of the last payload went that was executed and found valid.
+    pub const fn last_timings(&self) -> BlockTimings {
+        self.timings
     }
 
     /// Chain id, genesis and head.

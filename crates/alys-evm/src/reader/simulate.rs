@@ -372,7 +372,8 @@ impl Simulation<'_> {
         if !deposits.is_empty() {
             requests.push_request_with_type(alloy_eips::eip6110::DEPOSIT_REQUEST_TYPE, deposits);
         }
-        let mut evm = EthEvmFactory::default().create_evm(&mut self.db, env);
+        let evm = EthEvmFactory::default().create_evm(&mut self.db, env);
+        let mut evm = crate::execute::RelocatedEvm::new(evm, forks);
         SystemCaller::new(forks)
             .append_post_execution_changes(&mut evm, &mut requests)
             .map_err(|error| broken(&error))?;

@@ -4,7 +4,7 @@ use super::EthRpc;
 use super::args::Args;
 use super::error::RpcError;
 use crate::EvmReader;
-use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
+use alloy_eips::{eip2935, eip4788};
 use alloy_primitives::{Address, U64};
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
@@ -112,8 +112,9 @@ fn describe(reader: &EvmReader, time: u64) -> Value {
         let deposits = reader.genesis().config.deposit_contract_address.unwrap_or_default();
         contracts.insert("DEPOSIT_CONTRACT_ADDRESS", deposits);
         contracts.insert("HISTORY_STORAGE_ADDRESS", eip2935::HISTORY_STORAGE_ADDRESS);
-        contracts.insert("WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS", eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS);
-        contracts.insert("CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS", eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS);
+        let [withdrawals, consolidations] = forks.request_contracts();
+        contracts.insert("WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS", withdrawals);
+        contracts.insert("CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS", consolidations);
     }
     let blobs = forks.blob_params_at(time).map(|params| {
         json!({

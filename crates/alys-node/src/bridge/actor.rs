@@ -429,6 +429,8 @@ impl<B: BitcoinPort> Actor for BridgeActor<B> {
     type Error = Infallible;
 
     async fn started(&mut self, ctx: &mut Context<BridgeMessage>) -> Result<(), Infallible> {
+        // The first look at once: until then nobody is told where to deposit.
+        ctx.after(Duration::ZERO, BridgeMessage::Round);
         ctx.every(self.period, || BridgeMessage::Round);
         Ok(())
     }

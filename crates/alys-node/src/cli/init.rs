@@ -204,6 +204,15 @@ fn configuration(index: usize, peers: &[PeerId], plan: &Plan) -> String {
          [metrics]\n\
          listen = \"127.0.0.1:{metrics}\"\n"
     );
+    if plan.preset == Preset::Dev {
+        text.push_str(
+            "\n\
+             # A node without a Bitcoin signs payments and proposes nothing about Bitcoin.\n\
+             # [bitcoin]\n\
+             # url = \"http://127.0.0.1:18443\"\n\
+             # cookie_file = \"../bitcoin/.cookie\"\n",
+        );
+    }
     // A federation of one has nobody to talk to.
     if peers.len() > 1 {
         let p2p = spread(plan.ports.p2p, 1, index);

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "shared by tests and examples")]
 
 use alys_bitcoin::core_rpc::{Auth, CoreConfig};
+use alys_bitcoin::regtest::subsidy;
 use alys_bitcoin::{BitcoinPort as _, CoreRpc, grind};
 use alys_node::evm_account::{Call, EvmAccount};
 use alys_node::rpc_client::{RpcClient, RpcClientError};
@@ -307,6 +308,27 @@ impl World {
     /// Mines blocks that pay nobody in particular.
     pub async fn confirm(&self, blocks: u32) -> Result<()> {
         self.mine(&ScriptBuf::new_op_return([0; 4]), blocks).await.map(drop)
+    }
+
+    /// Replaces the newest `depth` blocks by one more empty ones.
+    pub async fn reorganise(&self, depth: u32) -> Result<()> {
+        let mut template = self.bitcoin.block_template().await?;
+        let base = template.height.checked_sub(depth + 1).ok_or("too few blocks")?;
+        let fork = self.bitcoin.header_at(base).await?.ok_or("no block to fork from")?;
+        (template.previous, template.height) = (fork.hash, base + 1);
+        template.transactions.clear();
+        for _ in 0..=depth {
+            template.coinbase_value = subsidy(template.height);
+            let coinbase = template.coinbase(&ScriptBuf::new_op_return([7; 4]), b"fork")?;
+            let mut header = template.header(&coinbase);
+            while grind(&mut header, 1_000_000)?.is_none() {}
+            let block = template.block(header, coinbase);
+            (template.previous, template.height) = (block.block_hash(), template.height + 1);
+            template.time += 1;
+            self.bitcoin.submit_block(block).await?;
+        }
+        let best = self.bitcoin.best_block().await?;
+        if best.hash == template.previous { Ok(()) } else { Err("the branch did not win".into()) }
     }
 
     /// Waits until a transaction can be mined: a template made a moment after a send may lack it.

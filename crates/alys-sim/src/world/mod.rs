@@ -348,6 +348,9 @@ impl World {
             let what = format!("finality stays at {} for {CALM_SECONDS} s of calm", stuck.finalized.height);
             self.violate("finality resumes", what);
         }
+        if let (Some(node), None) = (honest.first(), self.options.plant) {
+            self.pegs_complete(*node);
+        }
         if self.options.plant.is_none() {
             self.follow(honest.first().copied().unwrap_or(0));
         }

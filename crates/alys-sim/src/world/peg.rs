@@ -37,6 +37,10 @@ const CONFIRMATIONS: u64 = 2;
 /// The most blocks that a branch replaces.
 const DEEPEST: u64 = 6;
 
+/// Blocks under which a deposit or a payment must have been recorded when everything has been well for that long: about a
+/// minute.
+const BURIED: usize = 12;
+
 /// What happens outside of the nodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outside {
@@ -290,6 +294,28 @@ impl World {
             for _ in 0..count {
                 self.path(path);
             }
+        }
+    }
+
+    /// Liveness: what was confirmed long enough before the end stands in the books, if nothing was lost for good.
+    pub(super) fn pegs_complete(&mut self, node: usize) {
+        let Some((peg, chain)) = self.peg.as_ref().zip(self.nodes[node].chain.as_ref()) else { return };
+        let view = chain.view();
+        let ledger = view.peg.ledger();
+        // Deposits that vanished stop the peg, as they must.
+        if peg.vanished > 0 || ledger.imbalance() != 0 {
+            return;
+        }
+        let buried = peg.bitcoin.height().saturating_sub(BURIED);
+        let custody = peg.rules.custody().script_pubkey();
+        let missing = peg.bitcoin.confirmed().find(|(height, transaction)| {
+            let ours = transaction.output.iter().any(|output| output.script_pubkey == *custody);
+            let txid = B256::from(transaction.compute_txid().to_byte_array());
+            *height <= buried && ours && ledger.find_recorded(&txid).is_none()
+        });
+        if let Some((height, transaction)) = missing {
+            let what = format!("{} of Bitcoin's block {height} is not in the books", transaction.compute_txid());
+            self.violate("pegs complete", what);
         }
     }
 
