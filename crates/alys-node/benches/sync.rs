@@ -5,7 +5,8 @@
 //! - `snapshot`: a chain whose state has a million accounts is made first; then a snapshot of it is made, restored, and
 //!   fetched by an empty node from another process over loopback.
 //!
-//! `ALYS_SYNC_BLOCKS` (20,000) and `ALYS_SYNC_ACCOUNTS` (1,000,000) change the sizes. Memory is that of the process that
+//! `ALYS_SYNC_SOURCE` names a folder for the chain that is made and served, such as one in memory; the node that syncs always
+//! works on the disk of the temporary folder. `ALYS_SYNC_BLOCKS` (20,000) and `ALYS_SYNC_ACCOUNTS` (1,000,000) change the sizes. Memory is that of the process that
 //! syncs or restores and does nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement stops where it can't go on")]
@@ -38,6 +39,7 @@ use wallet::Wallet;
 /// What a child process is to do: `make` or `serve`.
 const ROLE: &str = "ALYS_SYNC_ROLE";
 const FOLDER: &str = "ALYS_SYNC_FOLDER";
+const SOURCE: &str = "ALYS_SYNC_SOURCE";
 const GENESIS_TIME: &str = "ALYS_SYNC_GENESIS_TIME";
 const ROW: &str = "ALYS_SYNC_ROW";
 
@@ -150,7 +152,7 @@ async fn child(role: &str) {
 
 async fn blocks() {
     let row = Row::new("blocks");
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let folders = [source(), tempfile::tempdir().unwrap()];
     row.make_apart(folders[0].path());
     let (server, way) = row.serve(folders[0].path());
     let client = NodeBuilder::new(config(folders[1].path(), Some(way)), row.files()).start().await.unwrap();
@@ -167,7 +169,7 @@ async fn blocks() {
 
 async fn snapshot() {
     let row = Row::new("snapshot");
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let folders = [source(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [chain, restored, joined] = folders.each_ref().map(tempfile::TempDir::path);
     row.make_apart(chain);
     let files = row.files();
@@ -210,6 +212,11 @@ async fn snapshot() {
     join(network, &files, created.anchor, joined).await.unwrap();
     println!("snapshot: fetched and restored in {:.1} s; {}", began.elapsed().as_secs_f64(), memory());
     drop(server);
+}
+
+/// Where the chain is made that others fetch.
+fn source() -> tempfile::TempDir {
+    std::env::var(SOURCE).map_or_else(|_| tempfile::tempdir(), tempfile::tempdir_in).unwrap()
 }
 
 fn memory() -> String {

@@ -18,9 +18,9 @@ use alys_primitives::{
 use common::nodes::{address, chain, config, validator};
 use common::{PATIENCE, past};
 
-/// Claims a long chain and answers every question for blocks with a run that links but is signed by nobody.
-fn liar(genesis_root: Root) -> (PeerAddress, tokio::task::JoinHandle<()>) {
-    let identity = Identity::from_secret(&[66; 32]).unwrap();
+/// Claims a long chain and answers every question for blocks with a run that links but is signed by nobody, or not at all.
+fn liar(genesis_root: Root, seed: u8, silent: bool) -> (PeerAddress, tokio::task::JoinHandle<()>) {
+    let identity = Identity::from_secret(&[seed; 32]).unwrap();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -54,6 +54,9 @@ fn liar(genesis_root: Root) -> (PeerAddress, tokio::task::JoinHandle<()>) {
             while let Some(event) = events.next().await {
                 if let Event::Request { id, request, .. } = event {
                     let alys_p2p::Request::BlocksByRange(range) = request else { continue };
+                    if silent {
+                        continue;
+                    }
                     let blocks = Blocks { blocks: invented(range.start, range.count), ..Blocks::default() };
                     let _ = handle.answer(id, Response::Blocks(Box::new(blocks)));
                 }
@@ -82,7 +85,7 @@ fn invented(start: Height, count: u64) -> VariableList<SignedBlock, alys_primiti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_behind_catches_up_beside_a_liar() {
+async fn a_node_that_is_behind_catches_up_beside_a_liar_and_a_silent_peer() {
     let key = SecretKey::generate(&[7; 32]).unwrap();
     let files = chain(&key);
     let genesis_root = files.spec.genesis_root();
@@ -94,13 +97,14 @@ async fn a_node_that_is_behind_catches_up_beside_a_liar() {
     let mut view = author.view.clone();
     tokio::time::timeout(PATIENCE, view.wait_for(|view| view.head.height >= Height(3))).await.unwrap().unwrap();
 
-    let (lying, task) = liar(genesis_root);
-    let peers = [lying, address(&author, folders[0].path()).await];
+    let (lying, lie) = liar(genesis_root, 66, false);
+    let (stalling, silence) = liar(genesis_root, 67, true);
+    let peers = [lying, stalling, address(&author, folders[0].path()).await];
     let late = NodeBuilder::new(config(folders[1].path(), &peers), files).start().await.unwrap();
     let head = author.view.borrow().head.height;
     let mut view = late.view.clone();
     tokio::time::timeout(PATIENCE, view.wait_for(|view| view.head.height >= head)).await.unwrap().unwrap();
-    // The liar's claim is not believed any more, and nothing of its invention was kept.
+    // Their claims are not believed any more, and nothing invented was kept.
     let mut sync = late.sync.clone();
     let synced = sync.wait_for(|sync| sync.state == SyncState::Synced && sync.target < Height(1_000_000));
     tokio::time::timeout(PATIENCE, synced).await.unwrap().unwrap();
@@ -108,7 +112,8 @@ async fn a_node_that_is_behind_catches_up_beside_a_liar() {
     let root = |node: &Node| node.store.canonical_root(both).unwrap();
     assert_eq!(root(&late), root(&author));
 
-    task.abort();
+    lie.abort();
+    silence.abort();
     late.shutdown().await;
     author.shutdown().await;
 }

@@ -242,11 +242,17 @@ impl Db {
     /// Writes a batch atomically and waits until it is on disk. After a failed write every later one fails: a sync that
     /// is tried again may claim what the disk has dropped.
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), DbError> {
+        self.write_with(batch, true)
+    }
+
+    /// Writes a batch atomically. Without `sync` a power cut may take it back, and everything that was written after it, until
+    /// the next synced write; a crash of the process does not.
+    pub(crate) fn write_with(&self, batch: WriteBatch, sync: bool) -> Result<(), DbError> {
         if self.failure.get().is_some() {
             return Err(DbError::Stopped);
         }
         let mut options = WriteOptions::default();
-        options.set_sync(true);
+        options.set_sync(sync);
         Ok(self.inner.write_opt(batch, &options).inspect_err(|error| {
             let reason = format!("execution database: {error}");
             self.failure.get_or_init(|| StorageFailure { is_write: true, reason });

@@ -121,7 +121,7 @@ impl Executor {
         self.db.put_head(&mut batch, Head::Safe, heads.safe)?;
         self.db.put_head(&mut batch, Head::Finalized, heads.finalized)?;
         self.prune(&mut batch, before)?;
-        self.db.write(batch)?;
+        self.db.write_with(batch, self.is_synced(heads.latest.timestamp))?;
         self.side = None;
         self.heads.send_replace(heads);
         self.announce(dropped, added);

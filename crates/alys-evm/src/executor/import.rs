@@ -125,7 +125,7 @@ impl Executor {
         self.db.put_block(&mut batch, hash, block, &receipts, &outcome)?;
         self.db.put_diff(&mut batch, hash, &diff)?;
         put_codes(&self.db, &mut batch, codes)?;
-        self.db.write(batch)?;
+        self.db.write_with(batch, self.is_synced(block.header.timestamp))?;
         self.remember_diff(hash, diff);
         Ok(())
     }

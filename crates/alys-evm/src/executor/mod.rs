@@ -26,6 +26,7 @@ use side::SideState;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, watch};
 use work::PayloadJob;
 pub use work::SampleBlock;
@@ -59,6 +60,9 @@ pub struct ExecutorConfig {
     pub gas_limit: u64,
     /// What built blocks carry in `extraData`, at most 32 bytes.
     pub extra_data: Bytes,
+    /// Blocks that are older than this are written without waiting for the disk: a power cut may take the newest of them
+    /// back, so whoever drives the executor must be able to give them again. `None`: every write waits.
+    pub unsynced_after: Option<Duration>,
 }
 
 impl Default for ExecutorConfig {
@@ -69,6 +73,7 @@ impl Default for ExecutorConfig {
             max_side_blocks: 1024,
             gas_limit: crate::DEFAULT_GAS_LIMIT,
             extra_data: Bytes::from_static(b"alys"),
+            unsynced_after: None,
         }
     }
 }
@@ -118,7 +123,8 @@ impl From<TrieError> for ExecutorError {
     }
 }
 
-/// Owns the database. Every method returns only after what it promises is on disk.
+/// Owns the database. Every method returns only after what it promises is on disk, but for old blocks
+/// ([`ExecutorConfig::unsynced_after`]).
 pub struct Executor {
     db: Arc<Db>,
     chain: Arc<Chain>,
@@ -240,6 +246,13 @@ impl Executor {
             data: &log.data.data,
         });
         alys_engine::burns(logs).map_err(|error| EngineError::Broken { reason: error.to_string() })
+    }
+
+    /// Whether a write that is about a block of this time waits for the disk.
+    fn is_synced(&self, timestamp: u64) -> bool {
+        let Some(age) = self.config.unsynced_after else { return true };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_secs(timestamp)) <= age
     }
 
     fn head(&self) -> BlockRef {

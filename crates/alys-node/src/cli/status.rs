@@ -64,8 +64,18 @@ fn describe(status: &Value, actors: &Value) -> String {
         plain(&federation["quorum"]),
         status["memberIndex"].as_u64().map_or_else(|| "an observer".to_owned(), |index| format!("member {index}")),
     ));
-    let sync = status["sync"]["state"].as_str().map(|state| format!(", {state}")).unwrap_or_default();
-    text.push_str(&format!("peers      {}{sync}\n", plain(&status["peers"])));
+    let sync = &status["sync"];
+    let mut progress = sync["state"].as_str().map(|state| format!(", {state}")).unwrap_or_default();
+    if sync["state"] == "syncing" {
+        progress.push_str(&format!(
+            ": {} of {}, {} blocks a second, {} s left",
+            plain(&sync["head"]),
+            plain(&sync["target"]),
+            plain(&sync["blocksPerSecond"]),
+            plain(&sync["secondsLeft"]),
+        ));
+    }
+    text.push_str(&format!("peers      {}{progress}\n", plain(&status["peers"])));
     let doppelganger = &status["doppelganger"];
     if !doppelganger.is_null() {
         text.push_str(&format!(

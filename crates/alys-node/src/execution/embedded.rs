@@ -16,7 +16,12 @@ use alys_primitives::ChainSpec;
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Blocks that are older are being caught up with: the chain's own database has them, synced, and at a start gives the EVM
+/// again what it has lost.
+const CAUGHT_UP_WITH: Duration = Duration::from_secs(60);
 
 /// Opens the EVM and its pool below `data` and adds their children.
 pub(crate) fn open_embedded(
@@ -29,7 +34,7 @@ pub(crate) fn open_embedded(
     fatal: &Fatal,
 ) -> Result<ExecutionParts, StartError> {
     let history_blocks = (!section.archive).then_some(section.history_blocks);
-    let config = ExecutorConfig { history_blocks, ..ExecutorConfig::default() };
+    let config = ExecutorConfig { history_blocks, unsynced_after: Some(CAUGHT_UP_WITH), ..ExecutorConfig::default() };
     let mut executor = Executor::open(&data.join("evm"), genesis, config, Box::new(NoTransactions))?;
     let reader = executor.reader();
     let journal = RocksJournal::open(&data.join("pool"))?;
