@@ -64,7 +64,7 @@ impl ClientTransactions {
     /// has taken it.
     ///
     /// # Errors
-    /// [`SendError`].
+    /// Why it was not taken.
     pub async fn send(&self, raw: Vec<u8>) -> Result<Value, SendError> {
         let transaction = PooledTransaction::decode(raw.into(), self.chain_id).map_err(PoolError::Invalid)?;
         let answer = self.client.forward("eth_sendRawTransaction", json!([transaction.raw()])).await?;
