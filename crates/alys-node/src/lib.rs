@@ -15,6 +15,7 @@
 //! what peers say and [`sync`] catches up with them.
 
 pub mod actors;
+mod anomaly;
 pub mod bitcoin;
 pub mod bounded;
 pub mod bridge;

@@ -7,6 +7,7 @@ use crate::actors::mining::{MiningActor, MiningMessage};
 use crate::actors::service::{ServiceActor, service};
 use crate::actors::signer::{Doppelganger, SignerActor};
 use crate::actors::storage::StorageActor;
+use crate::actors::watcher::WatcherActor;
 use crate::actors::{Fatal, HandOver};
 use crate::bitcoin::NodeBitcoin;
 use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, CustodyChoice, custody_key};
@@ -253,6 +254,8 @@ impl NodeBuilder {
         let (progress, sync_view) = watch::channel(SyncView::default());
         let (may_sign, may_sign_view) = watch::channel(false);
         let (doppelganger, doppelganger_view) = watch::channel(None);
+        let (anomalies, anomalies_view) = watch::channel(Vec::new());
+        let anomalies = Arc::new(anomalies);
         let listen_slots = validator.as_ref().map_or(0, |_| config.validator.doppelganger_slots);
 
         let mut root = Supervisor::new("root");
@@ -376,6 +379,7 @@ impl NodeBuilder {
                 system: None,
                 network: network.clone(),
                 doppelganger: doppelganger_view.clone(),
+                anomalies: anomalies_view,
             },
             peg: PegRpc {
                 rules: peg_rules,
@@ -397,6 +401,7 @@ impl NodeBuilder {
             listening: listening.clone(),
         };
         root.add(Child::new("gateway", move || GatewayActor::new(ports.clone())));
+        root.add(Child::new("watcher", move || WatcherActor::new(anomalies.clone())));
         let embedded = bitcoin.embedded().cloned();
         if let (Some(bitcoin), Some(payout)) = (embedded.clone(), miner_payout) {
             let period = Duration::from_secs(spec.auxpow.spacing);

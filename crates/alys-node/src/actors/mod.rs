@@ -9,6 +9,7 @@ pub mod mining;
 pub mod service;
 pub mod signer;
 pub mod storage;
+pub mod watcher;
 
 pub use hand_over::HandOver;
 

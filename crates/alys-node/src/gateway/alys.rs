@@ -5,6 +5,7 @@ use super::describe;
 use super::peg::paused;
 use crate::actors::mining::MiningMessage;
 use crate::actors::signer::Doppelganger;
+use crate::actors::watcher::Anomaly;
 use crate::mining::MiningError;
 use alys_actor::{Addr, SystemRef};
 use alys_chain::{ChainEvent, ChainView};
@@ -44,6 +45,8 @@ pub struct AlysRpc {
     pub network: Option<NetworkRpc>,
     /// A signature of this member's key that was made elsewhere.
     pub doppelganger: watch::Receiver<Doppelganger>,
+    /// What is unusual about the actors now.
+    pub anomalies: watch::Receiver<Vec<Anomaly>>,
 }
 
 /// The module.
@@ -114,6 +117,7 @@ impl AlysRpc {
             "peers": self.network.as_ref().map_or(0, NetworkRpc::ready),
             "doppelganger": doppelganger.map(|met| json!({ "duty": met.duty.to_string(), "slot": met.slot.0 })),
             "sync": self.network.as_ref().map(NetworkRpc::sync),
+            "anomalies": self.anomalies.borrow().iter().map(describe::anomaly).collect::<Vec<_>>(),
         })
     }
 

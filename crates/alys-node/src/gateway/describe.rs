@@ -1,5 +1,6 @@
 //! Blocks and certificates as JSON: camel case, hashes as `0x` hex in internal byte order, numbers as numbers.
 
+use crate::actors::watcher::Anomaly;
 use alys_chain::{BlockRef, ChainView};
 use alys_primitives::{AuxBundle, BitVector, MaxMembers, Notarization, SignedBlock, TreeHash, Withdrawal};
 use serde_json::{Value, json};
@@ -75,6 +76,15 @@ pub(super) fn bundle(bundle: &AuxBundle) -> Value {
         "endRoot": bundle.end_root,
         "count": bundle.count,
         "blocksRoot": bundle.blocks_root,
+    })
+}
+
+pub(super) fn anomaly(anomaly: &Anomaly) -> Value {
+    json!({
+        "actor": anomaly.actor,
+        "measure": anomaly.measure.name(),
+        "value": anomaly.value,
+        "usual": anomaly.usual,
     })
 }
 
