@@ -8,7 +8,7 @@ use alloy_consensus::transaction::Recovered;
 use alloy_consensus::{Signed, TxEip1559, TxLegacy};
 use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address, hex};
-use alys_evm::rpc::RpcConfig;
+use alys_evm::rpc::{NetStatus, RpcConfig, Syncing};
 use alys_evm::{Executor, ExecutorConfig, NoTransactions, TraceLimits, Tx};
 use common::node::Node;
 use common::{CHAIN_ID, genesis, open, wallet};
@@ -50,6 +50,20 @@ fn plain(nonce: u64) -> TxEip1559 {
 
 fn word(value: u64) -> Bytes {
     U256::from(value).to_be_bytes_vec().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_behind_takes_no_transaction_until_it_has_caught_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path(), genesis());
+    let transaction = wallet(1).send(plain(0));
+    let behind = NetStatus { syncing: Some(Syncing { starting: 0, highest: 40 }), ..NetStatus::default() };
+    node.net.send_replace(behind);
+    let (code, message) = node.refusal("eth_sendRawTransaction", raw(&transaction)).await;
+    assert!(code == -32000 && message.contains("block 40"), "{code}: {message}");
+    assert_eq!(node.call("txpool_status", json!([])).await["pending"], json!("0x0"));
+    node.net.send_replace(NetStatus::default());
+    send(&node, &transaction).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

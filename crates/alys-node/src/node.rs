@@ -400,8 +400,8 @@ impl NodeBuilder {
             metrics,
             listening: listening.clone(),
         };
-        root.add(Child::new("gateway", move || GatewayActor::new(ports.clone())));
         root.add(Child::new("watcher", move || WatcherActor::new(anomalies.clone())));
+        root.add(Child::new("gateway", move || GatewayActor::new(ports.clone())));
         let embedded = bitcoin.embedded().cloned();
         if let (Some(bitcoin), Some(payout)) = (embedded.clone(), miner_payout) {
             let period = Duration::from_secs(spec.auxpow.spacing);

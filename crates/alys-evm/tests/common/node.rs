@@ -38,6 +38,7 @@ pub struct Node {
     pub methods: Methods,
     pub reader: EvmReader,
     pub pool: PoolHandle,
+    pub net: watch::Sender<NetStatus>,
     server: Option<EngineServer>,
     thread: ExecutorThread,
     tasks: tokio::task::JoinSet<()>,
@@ -52,8 +53,8 @@ impl Node {
         let (pool, pool_task) = PoolTask::open(pool_config, Arc::new(reader.clone()), NoJournal).unwrap();
         executor.set_source(Box::new(pool.clone()));
         let (engine, thread) = spawn(executor).unwrap();
-        let (_, net) = watch::channel(NetStatus::default());
-        let (eth, filters) = EthRpc::new(reader.clone(), pool.clone(), config, net);
+        let (net, status) = watch::channel(NetStatus::default());
+        let (eth, filters) = EthRpc::new(reader.clone(), pool.clone(), config, status);
         let mut tasks = tokio::task::JoinSet::new();
         let follow = reader.subscribe();
         tasks.spawn(async move { pool_task.run(follow, std::future::pending()).await.unwrap() });
@@ -63,7 +64,7 @@ impl Node {
         methods.merge(engine_module(api.clone()).unwrap()).unwrap();
         methods.merge(testing_module(api).unwrap()).unwrap();
         methods.merge(eth_module(eth).unwrap()).unwrap();
-        Self { methods, reader, pool, server: None, thread, tasks }
+        Self { methods, reader, pool, net, server: None, thread, tasks }
     }
 
     /// [`Self::over`] a database in `folder`.
