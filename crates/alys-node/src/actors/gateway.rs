@@ -1,5 +1,6 @@
 //! The gateway: JSON-RPC and the operator's listener.
 
+use super::tick::Tick;
 use crate::config::Config;
 use crate::execution::EngineFailure;
 use crate::gateway::{
@@ -7,7 +8,7 @@ use crate::gateway::{
     peg_module, serve_ops,
 };
 use crate::sync::SyncState;
-use alys_actor::{Actor, Context, Message, NodeSnapshot, Overflow, Phase};
+use alys_actor::{Actor, Context, NodeSnapshot, Phase};
 use alys_bitcoin::RegtestHandle;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::Methods;
@@ -19,29 +20,6 @@ use tokio::sync::watch;
 
 /// How often readiness is brought up to date.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// The gateway's only message.
-#[derive(Debug)]
-pub enum GatewayMessage {
-    /// Look at the tree again.
-    Refresh,
-}
-
-impl Message for GatewayMessage {
-    fn overflow(&self) -> Overflow {
-        Overflow::Coalesce
-    }
-
-    fn key(&self) -> Option<u64> {
-        Some(0)
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Refresh => "refresh",
-        }
-    }
-}
 
 /// Where the servers listen, once they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +86,7 @@ impl GatewayActor {
         Self { ports, server: None, readiness }
     }
 
-    fn methods(&self, ctx: &Context<GatewayMessage>) -> Result<Methods, RegisterMethodError> {
+    fn methods(&self, ctx: &Context<Tick>) -> Result<Methods, RegisterMethodError> {
         let mut methods = Methods::new();
         methods.merge(self.ports.eth.clone())?;
         let mut alys = self.ports.alys.clone();
@@ -124,7 +102,7 @@ impl GatewayActor {
         Ok(methods)
     }
 
-    fn refresh(&self, ctx: &Context<GatewayMessage>) {
+    fn refresh(&self, ctx: &Context<Tick>) {
         let tree = ctx.system().tree();
         let mut missing = Vec::new();
         visit(&tree.root, &mut |node| {
@@ -171,10 +149,10 @@ fn visit(node: &NodeSnapshot, see: &mut impl FnMut(&NodeSnapshot)) {
 }
 
 impl Actor for GatewayActor {
-    type Message = GatewayMessage;
+    type Message = Tick;
     type Error = GatewayActorError;
 
-    async fn started(&mut self, ctx: &mut Context<GatewayMessage>) -> Result<(), GatewayActorError> {
+    async fn started(&mut self, ctx: &mut Context<Tick>) -> Result<(), GatewayActorError> {
         let server = Gateway::start(&self.ports.config.rpc, self.methods(ctx)?).await?;
         let address = self.ports.config.metrics.listen;
         let ops = Ops { metrics: self.ports.metrics.clone(), readiness: self.readiness.subscribe() };
@@ -185,22 +163,18 @@ impl Actor for GatewayActor {
         self.server = Some(server);
         self.ports.listening.send_replace(Some(listening));
         self.refresh(ctx);
-        ctx.every(PERIOD, || GatewayMessage::Refresh);
+        ctx.every(PERIOD, || Tick::Due);
         Ok(())
     }
 
-    async fn handle(
-        &mut self,
-        message: GatewayMessage,
-        ctx: &mut Context<GatewayMessage>,
-    ) -> Result<(), GatewayActorError> {
+    async fn handle(&mut self, message: Tick, ctx: &mut Context<Tick>) -> Result<(), GatewayActorError> {
         match message {
-            GatewayMessage::Refresh => self.refresh(ctx),
+            Tick::Due => self.refresh(ctx),
         }
         Ok(())
     }
 
-    async fn stopped(&mut self, _: &mut Context<GatewayMessage>) {
+    async fn stopped(&mut self, _: &mut Context<Tick>) {
         self.ports.listening.send_replace(None);
         if let Some(server) = self.server.take() {
             server.stop().await;

@@ -1,9 +1,10 @@
 //! The dev chain's miner as an actor: a round every few seconds, and a Bitcoin block when there is no work.
 
 use super::gateway::Listening;
+use super::tick::Tick;
 use crate::miner::{Miner, MinerError, Round, anyone_can_spend};
 use crate::rpc_client::{RpcClient, RpcClientError};
-use alys_actor::{Actor, Context, Message, Overflow};
+use alys_actor::{Actor, Context};
 use alys_bitcoin::BitcoinPort;
 use alys_primitives::Address;
 use std::time::Duration;
@@ -14,29 +15,6 @@ const RPC_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long after the start the first round comes; the gateway listens by then.
 const FIRST_ROUND: Duration = Duration::from_millis(500);
-
-/// The miner's only message.
-#[derive(Debug)]
-pub enum MinerMessage {
-    /// Mine a round.
-    Mine,
-}
-
-impl Message for MinerMessage {
-    fn overflow(&self) -> Overflow {
-        Overflow::Coalesce
-    }
-
-    fn key(&self) -> Option<u64> {
-        Some(0)
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Mine => "mine",
-        }
-    }
-}
 
 /// Mines through the node's own JSON-RPC.
 pub struct MinerActor<B> {
@@ -76,19 +54,19 @@ impl<B: BitcoinPort + Clone> MinerActor<B> {
 }
 
 impl<B: BitcoinPort + Clone> Actor for MinerActor<B> {
-    type Message = MinerMessage;
+    type Message = Tick;
     type Error = MinerError;
 
-    async fn started(&mut self, ctx: &mut Context<MinerMessage>) -> Result<(), MinerError> {
+    async fn started(&mut self, ctx: &mut Context<Tick>) -> Result<(), MinerError> {
         // A chain that stopped for want of work goes on soon after a restart.
-        ctx.after(FIRST_ROUND, MinerMessage::Mine);
-        ctx.every(self.period, || MinerMessage::Mine);
+        ctx.after(FIRST_ROUND, Tick::Due);
+        ctx.every(self.period, || Tick::Due);
         Ok(())
     }
 
-    async fn handle(&mut self, message: MinerMessage, _: &mut Context<MinerMessage>) -> Result<(), MinerError> {
+    async fn handle(&mut self, message: Tick, _: &mut Context<Tick>) -> Result<(), MinerError> {
         match message {
-            MinerMessage::Mine => {
+            Tick::Due => {
                 if let Err(error) = self.round().await {
                     let source = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(%error, source, "mining round failed");

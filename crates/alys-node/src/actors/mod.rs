@@ -9,9 +9,11 @@ pub mod mining;
 pub mod service;
 pub mod signer;
 pub mod storage;
+mod tick;
 pub mod watcher;
 
 pub use hand_over::HandOver;
+pub use tick::Tick;
 
 use crate::trouble::Trouble;
 use tokio::sync::watch;

@@ -1,7 +1,8 @@
 //! The watcher: looks at the whole tree once a second, without asking an actor, and tells what is unusual.
 
+use super::tick::Tick;
 use crate::anomaly::{Detector, Verdict};
-use alys_actor::{Actor, Context, Message, NodeKind, NodeSnapshot, Overflow};
+use alys_actor::{Actor, Context, NodeKind, NodeSnapshot};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,29 +11,6 @@ use tokio::sync::watch;
 
 /// How often the tree is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// The watcher's only message.
-#[derive(Debug)]
-pub enum WatcherMessage {
-    /// Look.
-    Look,
-}
-
-impl Message for WatcherMessage {
-    fn overflow(&self) -> Overflow {
-        Overflow::Coalesce
-    }
-
-    fn key(&self) -> Option<u64> {
-        Some(0)
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Look => "look",
-        }
-    }
-}
 
 /// What of an actor is compared with its past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,17 +124,17 @@ impl WatcherActor {
 }
 
 impl Actor for WatcherActor {
-    type Message = WatcherMessage;
+    type Message = Tick;
     type Error = Infallible;
 
-    async fn started(&mut self, ctx: &mut Context<WatcherMessage>) -> Result<(), Infallible> {
-        ctx.every(PERIOD, || WatcherMessage::Look);
+    async fn started(&mut self, ctx: &mut Context<Tick>) -> Result<(), Infallible> {
+        ctx.every(PERIOD, || Tick::Due);
         Ok(())
     }
 
-    async fn handle(&mut self, message: WatcherMessage, ctx: &mut Context<WatcherMessage>) -> Result<(), Infallible> {
+    async fn handle(&mut self, message: Tick, ctx: &mut Context<Tick>) -> Result<(), Infallible> {
         match message {
-            WatcherMessage::Look => self.look(&ctx.system().tree().nodes()),
+            Tick::Due => self.look(&ctx.system().tree().nodes()),
         }
         Ok(())
     }
