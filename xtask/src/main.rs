@@ -8,6 +8,7 @@
 
 mod bench;
 mod chaos;
+mod coverage;
 mod demo;
 mod dev;
 mod dist;
@@ -38,6 +39,7 @@ usage: cargo xtask <command>
   test [filter args]        set up and run the test suite; with arguments only the tests they select (`-p alys-chain stale`)
   test --tools [--debug]    cast, forge, viem, ethers, hardhat and a wallet's calls from npm against a development node
   lint [check...]           formatting, clippy, rustdoc, floors, dependencies, wording, spelling; all of them, or those named
+  coverage                  line coverage of the crates of floors 0 and 1; fails below 95 %
   loom                      model-check the hand-written synchronisation
   testnet [--nodes 4] [--slot-seconds 2] [--kill-every 20s] [--seconds N] [--data-dir DIR] [--keep] [--no-mine]
           [--debug | --binary FILE]
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Some("dev") => dev::dev(&rest),
         Some("test") => test::test(&rest),
         Some("lint") => lint::lint(&rest),
+        Some("coverage") => none(&rest).and_then(|()| coverage::coverage()),
         Some("loom") => none(&rest).and_then(|()| loom::loom()),
         Some("testnet") => testnet::testnet(&rest),
         Some("chaos") => chaos::chaos(&rest),

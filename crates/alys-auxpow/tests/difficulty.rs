@@ -27,6 +27,10 @@ fn compact_forms_read_as_bitcoin_core_reads_them() {
     assert_eq!(high.to_compact(), 0x2012_3456);
     assert_eq!(Target::from_compact(0x2200_00ff).unwrap().value(), U256::from(0xffu64) << 248);
     assert_eq!(Target::MAX.to_compact(), 0x2100_ffff);
+    // The widest mantissas that just fit.
+    assert_eq!(Target::from_compact(0x2100_ffff).unwrap().value(), U256::from(0xffffu64) << 240);
+    assert_eq!(Target::from_compact(0x2100_00ff).unwrap().value(), U256::from(0xffu64) << 240);
+    assert_eq!(format!("{:?}", Target::MIN), format!("Target({:064x})", 1));
 }
 
 #[test]

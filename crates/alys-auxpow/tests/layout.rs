@@ -217,3 +217,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_decoding_error_says_which_field_and_where_it_starts() {
+    let bytes = in_script_sig(0).encode();
+    let parent = bytes.len() - 80;
+    assert_eq!(
+        AuxPow::decode(&bytes[..bytes.len() - 1]),
+        Err(DecodeError::Truncated { field: "parent header", offset: parent })
+    );
+    let mut long = bytes;
+    // The chain branch's count, before the index and the header.
+    let count = parent - 5;
+    long.splice(count..=count, [0xfd, 0, 0]);
+    assert_eq!(AuxPow::decode(&long), Err(DecodeError::LongCount { offset: count }));
+}
+
+#[test]
+fn scripts_of_every_length_have_the_shortest_count() {
+    for (length, count) in
+        [(0xfc, &[0xfc][..]), (0xfd, &[0xfd, 0xfd, 0]), (0xffff, &[0xfd, 0xff, 0xff]), (0x1_0000, &[0xfe, 0, 0, 1, 0])]
+    {
+        let mut coinbase = in_script_sig(0).coinbase;
+        coinbase.inputs[0].script = vec![0; length];
+        // Version, count of inputs, outpoint.
+        assert!(coinbase.encode()[4 + 1 + 36..].starts_with(count), "{length}");
+    }
+}
+
+#[test]
+fn a_parent_header_names_the_block_before_and_prints_as_its_bytes() {
+    let mut bytes = [0; 80];
+    bytes[4..36].fill(7);
+    let header = alys_auxpow::ParentHeader(bytes);
+    assert_eq!(header.previous(), B256::repeat_byte(7));
+    assert_eq!(format!("{header:?}"), format!("ParentHeader({})", hex::encode(bytes)));
+}

@@ -4,8 +4,8 @@
 mod support;
 
 use alys_auxpow::{
-    AuxPow, Commitment, Found, MAGIC, RULES, Rules, Target, TxInput, TxOutput, Verified, VerifyError, display_order,
-    expected_index, merkle_fold,
+    AuxPow, Commitment, CommitmentPlace, Found, MAGIC, RULES, Rules, Target, TxInput, TxOutput, UnknownPlace, Verified,
+    VerifyError, display_order, expected_index, merkle_fold,
 };
 use alys_primitives::{B256, U256};
 use std::collections::BTreeSet;
@@ -358,4 +358,19 @@ fn rule_names_are_distinct_and_kebab_case() {
     let distinct: BTreeSet<_> = RULES.into_iter().collect();
     assert_eq!(distinct.len(), RULES.len());
     assert!(RULES.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
+}
+
+#[test]
+fn places_are_named_and_read_by_their_names() {
+    for (place, name) in [
+        (CommitmentPlace::ScriptSig, "scriptsig"),
+        (CommitmentPlace::Output, "output"),
+        (CommitmentPlace::Either, "either"),
+    ] {
+        assert_eq!(place.to_string(), name);
+        assert_eq!(name.parse(), Ok(place));
+    }
+    for other in ["", "ScriptSig", "outputs"] {
+        assert_eq!(other.parse::<CommitmentPlace>(), Err(UnknownPlace));
+    }
 }

@@ -61,3 +61,11 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(AuxTree::build(&[(7, hash()), (7, hash())]), Err(TreeError::Collision));
     assert_eq!(AuxTree::build(&[(7, hash()), (7 + 0x1_0000, hash())]), Err(TreeError::Collision));
 }
+
+#[test]
+fn a_tree_may_be_full() {
+    // Ids that follow each other take places apart in a tree of any size.
+    let chains: Vec<_> = (0..MAX_TREE_CHAINS).map(|id| (u64::try_from(id).unwrap(), hash())).collect();
+    let tree = AuxTree::build(&chains).unwrap();
+    assert!(chains.iter().all(|(id, _)| tree.branch(*id).is_some()));
+}
