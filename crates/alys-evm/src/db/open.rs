@@ -3,8 +3,8 @@
 use crate::heads::BlockRef;
 use alloy_primitives::B256;
 use alys_engine::EngineError;
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Options};
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB};
+use rocksdb::{DBCompressionType, Options, WriteBatch, WriteOptions};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -28,7 +28,7 @@ pub struct DbConfig {
 
 impl Default for DbConfig {
     fn default() -> Self {
-        Self { block_cache: 32 << 20, write_buffer: 8 << 20, total_write_buffers: 24 << 20, max_open_files: 256 }
+        Self { block_cache: 128 << 20, write_buffer: 8 << 20, total_write_buffers: 24 << 20, max_open_files: 256 }
     }
 }
 
@@ -198,12 +198,19 @@ impl Db {
         let families = Cf::ALL.map(|cf| {
             let mut table = BlockBasedOptions::default();
             table.set_block_cache(&cache);
+            // Partitioned, so that a read brings a few KiB of a large file's index and filter into the cache, not all of them.
             table.set_cache_index_and_filter_blocks(true);
+            table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+            table.set_pin_top_level_index_and_filter(true);
+            table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+            table.set_partition_filters(true);
             table.set_bloom_filter(10.0, false);
             let mut options = Options::default();
             options.set_block_based_table_factory(&table);
             options.set_write_buffer_size(config.write_buffer);
             options.set_compression_type(DBCompressionType::Lz4);
+            // Nodes of a trie are asked for where they are: the largest level needs no filter.
+            options.set_optimize_filters_for_hits(matches!(cf, Cf::State(Table::AccountTrie | Table::StorageTrie)));
             ColumnFamilyDescriptor::new(cf.name(), options)
         });
         let db = Self { inner: DB::open_cf_descriptors(&options, path, families)?, failure: OnceLock::new() };

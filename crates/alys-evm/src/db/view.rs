@@ -5,7 +5,7 @@ use rocksdb::{Direction, IteratorMode, ReadOptions, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The state tables as of one block.
-pub(crate) trait StateRead {
+pub(crate) trait StateRead: Sync {
     /// One value.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, DbError>;
 }

@@ -57,14 +57,13 @@ impl EvmReader {
     /// # Errors
     /// As [`Self::with_state`].
     pub fn account(&self, block: BlockId, address: Address) -> Result<Option<Account>, ReadError> {
-        self.with_state(block, |state, _| {
-            Ok(read_account(&state.state, &address)?.map(|account| Account {
-                nonce: account.nonce,
-                balance: account.balance,
-                code_hash: account.code_hash,
-                storage_root: account.storage_root,
-            }))
-        })
+        let state = self.state_at(self.resolve(block)?.ok_or(ReadError::UnknownBlock)?)?;
+        Ok(read_account(&state, &address)?.map(|account| Account {
+            nonce: account.nonce,
+            balance: account.balance,
+            code_hash: account.code_hash,
+            storage_root: account.storage_root,
+        }))
     }
 
     /// A storage slot; zero if it was never set.
@@ -72,7 +71,8 @@ impl EvmReader {
     /// # Errors
     /// As [`Self::with_state`].
     pub fn storage(&self, block: BlockId, address: Address, slot: U256) -> Result<U256, ReadError> {
-        self.with_state(block, |state, _| Ok(read_slot(&state.state, &address, slot)?))
+        let state = self.state_at(self.resolve(block)?.ok_or(ReadError::UnknownBlock)?)?;
+        Ok(read_slot(&state, &address, slot)?)
     }
 
     /// An account's code; empty if there is none.

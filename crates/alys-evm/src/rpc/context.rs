@@ -118,6 +118,13 @@ impl EthRpc {
         self.on_thread(&self.light, work).await
     }
 
+    /// Reads one value where it stands: a handful of lookups in the database cost less than the way to another thread.
+    pub(super) async fn look<R>(&self, work: impl FnOnce(&Self) -> Result<R, RpcError>) -> Result<R, RpcError> {
+        // Lets other tasks of the thread run between the calls of one client that never waits.
+        tokio::task::coop::consume_budget().await;
+        work(self)
+    }
+
     /// Executes or searches on a thread that may block; fewer at once than [`read`](Self::read).
     pub(super) async fn compute<R: Send + 'static>(
         &self,

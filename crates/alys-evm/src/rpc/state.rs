@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(super) async fn balance(rpc: Arc<EthRpc>, args: Args) -> Result<U256, RpcError> {
     let args = args.at_most(2)?;
     let (address, block): (Address, _) = (args.required(0, "address")?, args.block(1)?);
-    rpc.read(move |rpc| Ok(rpc.reader.account(block, address)?.map_or(U256::ZERO, |account| account.balance))).await
+    rpc.look(move |rpc| Ok(rpc.reader.account(block, address)?.map_or(U256::ZERO, |account| account.balance))).await
 }
 
 /// At `pending`, the pool's transactions count.
@@ -24,7 +24,7 @@ pub(super) async fn transaction_count(rpc: Arc<EthRpc>, args: Args) -> Result<U6
         BlockId::Number(BlockNumberOrTag::Pending) => rpc.pool.pending_nonce(address).unwrap_or(0),
         BlockId::Number(_) | BlockId::Hash(_) => 0,
     };
-    rpc.read(move |rpc| {
+    rpc.look(move |rpc| {
         let nonce = rpc.reader.account(block, address)?.map_or(0, |account| account.nonce);
         Ok(U64::from(nonce.max(pooled)))
     })
@@ -34,7 +34,7 @@ pub(super) async fn transaction_count(rpc: Arc<EthRpc>, args: Args) -> Result<U6
 pub(super) async fn code(rpc: Arc<EthRpc>, args: Args) -> Result<Bytes, RpcError> {
     let args = args.at_most(2)?;
     let (address, block) = (args.required(0, "address")?, args.block(1)?);
-    rpc.read(move |rpc| Ok(rpc.reader.code(block, address)?)).await
+    rpc.look(move |rpc| Ok(rpc.reader.code(block, address)?)).await
 }
 
 pub(super) async fn storage_at(rpc: Arc<EthRpc>, args: Args) -> Result<B256, RpcError> {
@@ -42,7 +42,7 @@ pub(super) async fn storage_at(rpc: Arc<EthRpc>, args: Args) -> Result<B256, Rpc
     let (address, slot, block): (_, JsonStorageKey, _) =
         (args.required(0, "address")?, args.required(1, "slot")?, args.block(2)?);
     let slot = U256::from_be_bytes(slot.as_b256().0);
-    rpc.read(move |rpc| Ok(B256::from(rpc.reader.storage(block, address, slot)?))).await
+    rpc.look(move |rpc| Ok(B256::from(rpc.reader.storage(block, address, slot)?))).await
 }
 
 pub(super) async fn proof(rpc: Arc<EthRpc>, args: Args) -> Result<EIP1186AccountProofResponse, RpcError> {

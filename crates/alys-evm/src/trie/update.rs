@@ -2,6 +2,9 @@
 //!
 //! The nodes on the ways to the changed keys are loaded, changed in memory, and encoded once. A node that leaves its
 //! path (because a branch collapsed or a new one grew) is deleted there and written where it went.
+//!
+//! Where many keys change, the subtries below the root are read by several threads and encoded by several threads: they
+//! share nothing but the root.
 
 use crate::db::DbError;
 use alloy_primitives::{B256, keccak256};
@@ -9,9 +12,16 @@ use alloy_rlp::{Decodable, Encodable};
 use alloy_trie::nodes::{BranchNode, ExtensionNode, LeafNode, RlpNode, TrieNode};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieMask};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+/// Fewer changed keys than this for each thread are not worth starting it.
+const LEAST_PER_THREAD: usize = 64;
+
+/// More threads than this gain nothing for a block.
+const MAX_THREADS: usize = 8;
 
 /// Where a trie's nodes are read from.
-pub(crate) trait NodeSource {
+pub(crate) trait NodeSource: Sync {
     /// The RLP of the node at a path, if there is one.
     fn node(&self, path: &Nibbles) -> Result<Option<Vec<u8>>, DbError>;
 }
@@ -56,7 +66,13 @@ pub(crate) type Entry = (Nibbles, Option<Vec<u8>>);
 /// # Errors
 /// [`TrieError`] if nodes are missing or damaged.
 pub(crate) fn update_trie<S: NodeSource>(source: &S, entries: Vec<Entry>) -> Result<TrieUpdate, TrieError> {
-    let mut updater = Updater { source, nodes: BTreeMap::new(), buffer: Vec::new() };
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
+    let threads = threads.min(entries.len() / LEAST_PER_THREAD).max(1);
+    update_with(source, entries, threads)
+}
+
+fn update_with<S: NodeSource>(source: &S, entries: Vec<Entry>, threads: usize) -> Result<TrieUpdate, TrieError> {
+    let mut updater = Updater { source, nodes: BTreeMap::new(), buffer: Vec::new(), threads };
     let root = Nibbles::new();
     let link = match updater.source.node(&root)? {
         None => Link::Empty,
@@ -69,6 +85,7 @@ pub(crate) fn update_trie<S: NodeSource>(source: &S, entries: Vec<Entry>) -> Res
         return Ok(TrieUpdate { root, nodes: updater.nodes });
     }
     let link = updater.update(root, link, entries)?;
+    updater.threads = threads;
     let root = updater.finish(link)?;
     Ok(TrieUpdate { root, nodes: updater.nodes })
 }
@@ -97,6 +114,36 @@ struct Updater<'a, S> {
     source: &'a S,
     nodes: NodeChanges,
     buffer: Vec<u8>,
+    /// How many threads work on the children of the next branch.
+    threads: usize,
+}
+
+/// A nibble, the link that stands there, and what becomes of the keys below it.
+type Share = (u8, Link, Vec<Entry>);
+
+/// Deals things out to so many threads and gathers what they make of them, the first error first. A thread that can't be
+/// joined has panicked, and so does its asker.
+fn on_threads<T: Send, R: Send>(
+    threads: usize,
+    things: Vec<T>,
+    work: impl Fn(Vec<T>) -> Result<R, TrieError> + Sync,
+) -> Result<Vec<R>, TrieError> {
+    let mut shares: Vec<Vec<T>> = (0..threads).map(|_| Vec::new()).collect();
+    for (index, thing) in things.into_iter().enumerate() {
+        if let Some(share) = shares.get_mut(index % threads.max(1)) {
+            share.push(thing);
+        }
+    }
+    let mine = shares.pop().unwrap_or_default();
+    let work = &work;
+    std::thread::scope(|scope| {
+        let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || work(share))).collect();
+        let mut results = vec![work(mine)];
+        for other in others {
+            results.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        results.into_iter().collect()
+    })
 }
 
 impl<S: NodeSource> Updater<'_, S> {
@@ -170,14 +217,72 @@ impl<S: NodeSource> Updater<'_, S> {
                 group.push((key, value));
             }
         }
+        let mut shares: Vec<Share> = Vec::with_capacity(16);
         for (nibble, (slot, group)) in (0_u8..).zip(children.iter_mut().zip(groups)) {
-            if group.is_empty() {
-                continue;
+            if !group.is_empty() {
+                shares.push((nibble, std::mem::replace(slot, Link::Empty), group));
             }
-            let link = std::mem::replace(slot, Link::Empty);
-            *slot = self.update(with_nibble(path, nibble), link, group)?;
+        }
+        for (nibble, link) in self.update_shares(path, shares)? {
+            if let Some(slot) = children.get_mut(usize::from(nibble)) {
+                *slot = link;
+            }
         }
         self.collapse(path, children)
+    }
+
+    /// Updates children of the branch at `path`, on threads if there is more than one.
+    fn update_shares(&mut self, path: Nibbles, shares: Vec<Share>) -> Result<Vec<(u8, Link)>, TrieError> {
+        let threads = std::mem::replace(&mut self.threads, 1).min(shares.len());
+        if threads <= 1 {
+            let one = |(nibble, link, group)| Ok((nibble, self.update(with_nibble(path, nibble), link, group)?));
+            return shares.into_iter().map(one).collect();
+        }
+        let source = self.source;
+        let parts = on_threads(threads, shares, |shares| {
+            let mut part = Updater { source, nodes: BTreeMap::new(), buffer: Vec::new(), threads: 1 };
+            let links = part.update_shares(path, shares)?;
+            Ok((links, part.nodes))
+        })?;
+        let mut links = Vec::with_capacity(16);
+        for (part, nodes) in parts {
+            links.extend(part);
+            self.nodes.extend(nodes);
+        }
+        Ok(links)
+    }
+
+    /// Encodes the children of a branch, on threads if there is more than one.
+    fn encode_children(&mut self, path: Nibbles, children: [Link; 16]) -> Result<[Option<RlpNode>; 16], TrieError> {
+        let threads = std::mem::replace(&mut self.threads, 1);
+        let mut references: [Option<RlpNode>; 16] = Default::default();
+        let children = (0_u8..).zip(children);
+        if threads <= 1 {
+            for ((nibble, child), slot) in children.zip(references.iter_mut()) {
+                *slot = self.encode(with_nibble(path, nibble), child)?;
+            }
+            return Ok(references);
+        }
+        let source = self.source;
+        let parts = on_threads(threads, children.collect(), |children| {
+            let mut part = Updater { source, nodes: BTreeMap::new(), buffer: Vec::new(), threads: 1 };
+            let mut found = Vec::with_capacity(children.len());
+            for (nibble, child) in children {
+                found.push((nibble, part.encode(with_nibble(path, nibble), child)?));
+            }
+            Ok((found, part.nodes))
+        })?;
+        for (found, nodes) in parts {
+            for (nibble, reference) in found {
+                if let Some(slot) = references.get_mut(usize::from(nibble)) {
+                    *slot = reference;
+                }
+            }
+            for (path, (_, new)) in nodes {
+                self.nodes.entry(path).or_default().1 = new;
+            }
+        }
+        Ok(references)
     }
 
     /// A branch as few nodes as possible: nothing, a leaf or extension, or the branch itself.
@@ -247,8 +352,8 @@ impl<S: NodeSource> Updater<'_, S> {
             Node::Branch { children } => {
                 let mut stack = Vec::with_capacity(16);
                 let mut mask = TrieMask::default();
-                for (nibble, child) in (0_u8..).zip(children) {
-                    if let Some(reference) = self.encode(with_nibble(path, nibble), child)? {
+                for (nibble, reference) in (0_u8..).zip(self.encode_children(path, children)?) {
+                    if let Some(reference) = reference {
                         stack.push(reference);
                         mask.set_bit(nibble);
                     }
@@ -392,12 +497,42 @@ mod tests {
                     None => values.remove(key),
                 };
             }
-            let update = update_trie(&stored, entries.into_iter().collect()).unwrap();
+            let entries: Vec<Entry> = entries.into_iter().collect();
+            let update = update_trie(&stored, entries.clone()).unwrap();
+            for threads in [2, 3, 16] {
+                assert_eq!(update_with(&stored, entries.clone(), threads).unwrap(), update, "{threads} threads");
+            }
             stored.apply(&update);
             assert_eq!(update.root, reference_root(&values), "round {round}");
         }
         assert!(values.is_empty());
         assert!(stored.0.is_empty(), "nodes left behind: {:?}", stored.0.keys());
+    }
+
+    #[test]
+    fn large_updates_are_split_and_equal_those_of_one_thread() {
+        let hashed = |range: std::ops::Range<u16>, value: Option<u8>| -> Vec<Entry> {
+            let keys = range.map(|number| Nibbles::unpack(keccak256(number.to_be_bytes())));
+            keys.map(|key| (key, value.map(|byte| vec![byte; 40]))).collect::<BTreeMap<_, _>>().into_iter().collect()
+        };
+        let mut stored = Memory::default();
+        let mut values = BTreeMap::new();
+        for (range, value) in [(0..1500, Some(1)), (700..2500, Some(2)), (0..2499, None), (0..2500, None)] {
+            let entries = hashed(range, value);
+            for (key, value) in entries.clone() {
+                match value {
+                    Some(value) => values.insert(key, value),
+                    None => values.remove(&key),
+                };
+            }
+            let update = update_with(&stored, entries.clone(), 1).unwrap();
+            for threads in [2, 7] {
+                assert_eq!(update_with(&stored, entries.clone(), threads).unwrap(), update, "{threads} threads");
+            }
+            stored.apply(&update);
+            assert_eq!(update.root, reference_root(&values));
+        }
+        assert!(stored.0.is_empty());
     }
 
     #[test]
