@@ -9,6 +9,7 @@ use std::future::Future;
 use alys_chain::peg::{Attempt, Batch, Coin, Payee, PegLedger};
 use alys_primitives::{B256, PegOutId, Sats};
 use bitcoin::ScriptBuf;
+use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::psbt::Psbt;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ mod journal;
 mod policy;
 mod process;
 mod socket;
+
+/// Log index under which a sweep is remembered: no block has so many logs.
+const SWEEP_LOG_INDEX: u64 = u64::MAX - 1;
 
 /// A coin to spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,9 +70,13 @@ pub struct PaymentJob {
     pub attempt: u64,
     /// Satoshis per 1000 virtual bytes.
     pub fee_rate: u64,
+    /// Script of the custody that the coins belong to.
+    pub from: ScriptBuf,
+    /// Script of the custody that a sweep brings them to; for a payment the same as `from`.
+    pub to: ScriptBuf,
     /// The coins that the payment spends.
     pub coins: Vec<JobCoin>,
-    /// Whom it pays.
+    /// Whom it pays; nobody for a sweep.
     pub requests: Vec<JobRequest>,
     /// The transaction that the chain recorded, internal byte order.
     pub txid: B256,
@@ -82,11 +90,14 @@ impl PaymentJob {
             let (block_root, log_index) = (id.block_root, id.log_index);
             Some(JobRequest { block_root, log_index, script: payee.script, amount: payee.amount.0 })
         };
+        let script = |number| Some(ScriptBuf::from_bytes(ledger.custody(number)?.script.clone()));
         let coin = |coin: &Coin| JobCoin { txid: coin.txid, vout: coin.vout, value: coin.value.0 };
         Some(Self {
             batch: batch.number,
             attempt: u64::try_from(number).ok()?,
             fee_rate: attempt.fee_rate,
+            from: script(batch.custody)?,
+            to: script(batch.sweeps_to)?,
             coins: batch.coins.iter().map(coin).collect(),
             requests: batch.requests.iter().map(request).collect::<Option<_>>()?,
             txid: attempt.txid,
@@ -94,9 +105,31 @@ impl PaymentJob {
     }
 
     fn coins(&self) -> Vec<Coin> {
-        let coin =
-            |coin: &JobCoin| Coin { txid: coin.txid, vout: coin.vout, value: Sats(coin.value), batch: self.batch };
+        let coin = |coin: &JobCoin| Coin {
+            txid: coin.txid,
+            vout: coin.vout,
+            value: Sats(coin.value),
+            batch: self.batch,
+            custody: 0,
+        };
         self.coins.iter().map(coin).collect()
+    }
+
+    /// What is to be remembered of it: its requests with their amounts. A sweep is a request of its own, named by its coins,
+    /// so that no coin is ever both swept and paid out.
+    fn remembered(&self) -> Vec<(B256, u64, u64)> {
+        if !self.requests.is_empty() {
+            let requests = self.requests.iter();
+            return requests.map(|request| (request.block_root, request.log_index, request.amount)).collect();
+        }
+        let mut coins: Vec<&JobCoin> = self.coins.iter().collect();
+        coins.sort_unstable();
+        let mut named = b"alys/sweep".to_vec();
+        for coin in coins {
+            named.extend_from_slice(coin.txid.as_slice());
+            named.extend_from_slice(&coin.vout.to_le_bytes());
+        }
+        vec![(B256::from(sha256::Hash::hash(&named).to_byte_array()), SWEEP_LOG_INDEX, 0)]
     }
 
     fn payees(&self) -> Vec<Payee> {
@@ -117,6 +150,9 @@ pub enum SignerError {
         /// Its words, cut short.
         reason: String,
     },
+    /// The signer has no key of the custody that the coins belong to: others sign.
+    #[error("no key of this custody is here")]
+    NoKey,
     /// The key can't sign this.
     #[error(transparent)]
     Signing(#[from] SigningError),

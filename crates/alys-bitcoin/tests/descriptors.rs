@@ -35,7 +35,7 @@ fn miniscript_derives_the_same_address_from_the_descriptor() {
 fn miniscript_finalizes_the_members_psbt_to_the_same_witness() {
     let keys = keys(5);
     let custody = custody(&keys, 3);
-    let coin = |byte, value| Coin { txid: B256::repeat_byte(byte), vout: 0, value: Sats(value), batch: 0 };
+    let coin = |byte, value| Coin { txid: B256::repeat_byte(byte), vout: 0, value: Sats(value), batch: 0, custody: 0 };
     let payee =
         Payee { script: ScriptBuf::new_p2tr(&Secp256k1::new(), keys[0].public_key(), None), amount: Sats(90_000) };
     let payment = derive_payment(&custody, &[coin(1, 50_000), coin(2, 70_000)], &[payee], 2_000).unwrap();

@@ -43,17 +43,18 @@ fn spec() -> PegSpec {
         initial_fee_rate: 2_000,
         max_fee_rate: 50_000,
         bump_interval: 12,
+        old_address_grace: 20,
         custody_keys: CustodyKeys::new(keys().iter().map(|key| key.public_key().serialize().into()).collect()).unwrap(),
         custody_threshold: 2,
     }
 }
 
 fn policy(limit: Option<u64>) -> Policy {
-    Policy::new(&spec(), custody(), limit.map(Sats))
+    Policy::new(&spec(), vec![custody()], limit.map(Sats))
 }
 
 fn signer(limit: Option<u64>, signed: SignedPayments, now: u64) -> OwnSigner<impl Fn() -> u64 + Send> {
-    OwnSigner::new(keys().remove(0), policy(limit), signed, move || now)
+    OwnSigner::new(vec![keys().remove(0)], policy(limit), signed, move || now)
 }
 
 fn coin(byte: u8) -> JobCoin {
@@ -68,12 +69,15 @@ fn request(number: u64) -> JobRequest {
 /// A job that names what follows from it.
 fn job(coins: &[JobCoin], requests: &[JobRequest], fee_rate: u64) -> PaymentJob {
     let txid = payment(coins, requests, fee_rate).map_or(B256::ZERO, |payment| payment.txid());
-    PaymentJob { batch: 1, attempt: 0, fee_rate, coins: coins.to_vec(), requests: requests.to_vec(), txid }
+    let (from, to) = (custody().script_pubkey().clone(), custody().script_pubkey().clone());
+    PaymentJob { batch: 1, attempt: 0, fee_rate, from, to, coins: coins.to_vec(), requests: requests.to_vec(), txid }
 }
 
 fn payment(coins: &[JobCoin], requests: &[JobRequest], fee_rate: u64) -> Option<Payment> {
-    let coins: Vec<Coin> =
-        coins.iter().map(|coin| Coin { txid: coin.txid, vout: coin.vout, value: Sats(coin.value), batch: 1 }).collect();
+    let coins: Vec<Coin> = coins
+        .iter()
+        .map(|coin| Coin { txid: coin.txid, vout: coin.vout, value: Sats(coin.value), batch: 1, custody: 0 })
+        .collect();
     let payees: Vec<Payee> =
         requests.iter().map(|request| Payee { script: request.script.clone(), amount: Sats(request.amount) }).collect();
     derive_payment(&custody(), &coins, &payees, fee_rate).ok()

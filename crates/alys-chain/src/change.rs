@@ -1,8 +1,12 @@
 //! A change of the federation: a record that a quorum of the current one signed (protocol section 7).
 
-use crate::{constants::Constants, error::FederationError, federation::Federation, scheme::Scheme};
+use crate::{
+    GenesisError, constants::Constants, error::FederationError, federation::Federation, peg::Custody, scheme::Scheme,
+};
 use alys_crypto::{DomainType, SigningRoot};
-use alys_primitives::{Epoch, FederationChange, FixedBytes, Members, Root, TreeHash as _};
+use alys_primitives::{
+    ChainSpec, Custodians, Epoch, FederationChange, FixedBytes, Members, Optional, Root, TreeHash as _,
+};
 use std::sync::Arc;
 use tree_hash_derive::TreeHash;
 
@@ -13,16 +17,34 @@ struct ChangeData {
     epoch: Epoch,
     /// Hash-tree-root of the new members.
     members_root: Root,
+    /// Hash-tree-root of the list of new custodians, which is empty or has one entry.
+    custody_root: Root,
 }
 
-/// What a member of `epoch` signs to bring in `members` under a version of the rules.
+/// Checks that custodians can hold the deposits of this chain.
+pub(crate) fn check_custody(constants: &Constants, custodians: &Custodians) -> Result<(), FederationError> {
+    if constants.peg.is_none() {
+        return Err(FederationError::NoPeg);
+    }
+    custodians.validate().map_err(FederationError::Custodians)?;
+    Custody::of(custodians)?;
+    Ok(())
+}
+
+/// What a member of `epoch` signs to bring in `members`, and new custodians if there are any, under a version of the rules.
 pub(crate) fn signing_root(
     constants: &Constants,
     version: FixedBytes<4>,
     epoch: Epoch,
     members: &Members,
+    custody: &Optional<Custodians>,
 ) -> SigningRoot {
-    let data = ChangeData { genesis_root: constants.genesis_root, epoch, members_root: members.tree_hash_root() };
+    let data = ChangeData {
+        genesis_root: constants.genesis_root,
+        epoch,
+        members_root: members.tree_hash_root(),
+        custody_root: custody.tree_hash_root(),
+    };
     constants.signing_root(DomainType::FederationChange, version, data.tree_hash_root())
 }
 
@@ -43,6 +65,43 @@ pub(crate) fn parse(members: &Members, scheme: Scheme) -> Result<Federation, Fed
     Federation::new(members.clone(), scheme).map_err(|(index, reason)| FederationError::Member { index, reason })
 }
 
+/// Why changes of the federation do not lead from genesis to custodians.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    /// The spec makes no chain.
+    #[error("the chain spec: {0}")]
+    Genesis(#[from] GenesisError),
+    /// A record that the federation before it did not decide.
+    #[error("change {position}: {error}")]
+    Change {
+        /// Its position, from 0.
+        position: usize,
+        /// What is wrong.
+        error: FederationError,
+    },
+}
+
+/// Follows the changes of the federation since genesis, all of them and in their order, for somebody who knows nothing but
+/// the spec; gives the custodians that they name, oldest first. That a quorum signed each is checked, that a chain took
+/// it is not.
+///
+/// # Errors
+/// [`FollowError`].
+pub fn follow_custody(spec: ChainSpec, changes: &[FederationChange]) -> Result<Vec<Custodians>, FollowError> {
+    let (constants, mut federation) = Constants::new(spec, Scheme::Bls)?;
+    let mut found = Vec::new();
+    for (position, (change, epoch)) in changes.iter().zip(0u64..).enumerate() {
+        let verdict = if change.epoch == Epoch(epoch) {
+            verify(&constants, &federation, change)
+        } else {
+            Err(FederationError::Epoch { found: change.epoch, expected: Epoch(epoch) })
+        };
+        federation = verdict.map_err(|error| FollowError::Change { position, error })?;
+        found.extend(change.custody.first().cloned());
+    }
+    Ok(found)
+}
+
 /// Checks a record against the federation of its epoch. Gives the new federation.
 pub(crate) fn verify(
     constants: &Constants,
@@ -55,12 +114,15 @@ pub(crate) fn verify(
     // The cheap and decisive check first: without a quorum nobody makes us check a hundred proofs of possession.
     let mut verdict = Ok(());
     for version in constants.versions() {
-        let root = signing_root(constants, version, change.epoch, &change.members);
+        let root = signing_root(constants, version, change.epoch, &change.members, &change.custody);
         verdict = current.verify_quorum(constants.scheme, root, &change.bitfield, &change.aggregate_signature);
         if verdict.is_ok() {
             break;
         }
     }
     verdict?;
+    if let Some(custodians) = change.custody.first() {
+        check_custody(constants, custodians)?;
+    }
     federation(constants, &change.members).map(Arc::new)
 }

@@ -362,6 +362,15 @@ pub enum FederationError {
         /// The limit.
         max: usize,
     },
+    /// New custodians in a chain without a peg.
+    #[error("new custodians, and the chain has no peg")]
+    NoPeg,
+    /// Custodians out of range.
+    #[error("custody: {0}")]
+    Custodians(alys_primitives::SpecError),
+    /// Custodians that make no script.
+    #[error("custody: {0}")]
+    Custody(#[from] crate::peg::CustodyError),
     /// Not signed by a quorum.
     #[error("certificate: {0}")]
     Certificate(#[from] CertificateError),

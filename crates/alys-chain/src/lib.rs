@@ -56,6 +56,7 @@ mod view;
 mod witness;
 
 pub use chain::{AuxTemplate, Chain, TimeoutReason};
+pub use change::{FollowError, follow_custody};
 pub use checkpoint::{Checkpoint, Restored, RestoredBlock, TrunkBlock};
 pub use config::{ChainConfig, ConfigError};
 pub use effect::{

@@ -239,11 +239,19 @@ fn check_peg(
         && body.refunds.is_empty()
         && body.fee_bumps.is_empty()
         && body.pegout_batches.is_empty()
-        && body.pause.is_empty();
-    let Some(peg_rules) = constants.peg.as_ref().filter(|_| !is_empty) else { return Ok(None) };
+        && body.pause.is_empty()
+        && body.federation_change.iter().all(|change| change.custody.is_empty());
+    let moved = peg_before(parent, rules);
+    let Some(peg_rules) = constants.peg.as_ref().filter(|_| !is_empty || moved.is_some()) else { return Ok(None) };
+    let before = moved.as_ref().unwrap_or(&parent.state.peg);
     let place = peg_place(constants, parent, rules, block.header.slot, fee_withdrawals);
-    let step = peg::Applier::new(peg_rules, &parent.state.peg, place).body(body)?;
+    let step = peg::Applier::new(peg_rules, before, place).body(body)?;
     Ok(Some(step))
+}
+
+/// The peg as a child of `parent` finds it, if a change of custody takes effect or is dropped with it.
+pub(crate) fn peg_before(parent: &Entry, rules: &ChildRules) -> Option<Peg> {
+    parent.state.peg.at_child(rules.epoch != parent.state.epoch, !rules.change.is_empty())
 }
 
 /// What the peg's rules look at of a child of `parent` in `slot`.

@@ -14,8 +14,8 @@ use crate::{
 };
 use alys_auxpow::{AuxPow, Target};
 use alys_primitives::{
-    Approval, AuxPowRecord, B256, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization, Pause,
-    PublicKeyBytes, Root, SignedBlock, TreeHash as _, VariableList,
+    Approval, AuxPowRecord, B256, Custodians, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization,
+    Optional, Pause, PublicKeyBytes, Root, SignedBlock, TreeHash as _, VariableList,
 };
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
@@ -317,10 +317,16 @@ impl Verifier {
         peg::pause_signing_root(&self.constants, version, epoch, decision)
     }
 
-    /// What a member of `epoch` signs to bring in `members`, under the newest scheduled version of the rules.
-    pub fn federation_signing_root(&self, epoch: Epoch, members: &Members) -> alys_crypto::SigningRoot {
+    /// What a member of `epoch` signs to bring in `members`, and new custodians if there are any, under the newest scheduled
+    /// version of the rules.
+    pub fn federation_signing_root(
+        &self,
+        epoch: Epoch,
+        members: &Members,
+        custody: &Optional<Custodians>,
+    ) -> alys_crypto::SigningRoot {
         let version = self.constants.versions().next().unwrap_or_default();
-        change::signing_root(&self.constants, version, epoch, members)
+        change::signing_root(&self.constants, version, epoch, members, custody)
     }
 
     /// Checks that members could make a federation, before anybody signs for them.
@@ -329,6 +335,14 @@ impl Verifier {
     /// [`FederationError::Size`] or [`FederationError::Member`].
     pub fn members(&self, members: &Members) -> Result<(), FederationError> {
         change::federation(&self.constants, members).map(|_| ())
+    }
+
+    /// Checks that custodians could hold the deposits, before anybody signs for them.
+    ///
+    /// # Errors
+    /// [`FederationError::NoPeg`], [`FederationError::Custodians`] or [`FederationError::Custody`].
+    pub fn custodians(&self, custodians: &Custodians) -> Result<(), FederationError> {
+        change::check_custody(&self.constants, custodians)
     }
 
     fn change(&self, epoch: Epoch, change: &FederationChange) -> Result<Arc<Federation>, FederationError> {

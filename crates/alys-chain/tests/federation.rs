@@ -16,7 +16,11 @@ use std::sync::Arc;
 fn change(cluster: &Cluster, members: Vec<Member>, signers: &[usize]) -> FederationChange {
     let members = Members::new(members).unwrap();
     let view = cluster.nodes[0].chain.view();
-    let root = cluster.nodes[0].chain.verifier().federation_signing_root(view.epoch, &members);
+    let root = cluster.nodes[0].chain.verifier().federation_signing_root(
+        view.epoch,
+        &members,
+        &alys_primitives::Optional::default(),
+    );
     let signatures: Vec<SignatureBytes> = signers.iter().map(|signer| cluster.fixture.sign_as(*signer, root)).collect();
     let mut bitfield = BitVector::new();
     for signer in signers {
@@ -26,6 +30,7 @@ fn change(cluster: &Cluster, members: Vec<Member>, signers: &[usize]) -> Federat
         genesis_root: view.genesis_root,
         epoch: view.epoch,
         members,
+        custody: alys_primitives::Optional::default(),
         bitfield,
         aggregate_signature: cluster.fixture.sum(&signatures).unwrap(),
     }

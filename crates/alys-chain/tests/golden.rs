@@ -119,6 +119,7 @@ fn change() -> FederationChange {
         genesis_root: root(1),
         epoch: Epoch(2),
         members: Fixture::new(2).spec.members,
+        custody: alys_primitives::Optional::default(),
         bitfield: bits(),
         aggregate_signature: SignatureBytes::repeat_byte(3),
     }

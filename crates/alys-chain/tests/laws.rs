@@ -30,7 +30,7 @@ static CUSTODY: LazyLock<Custody> = LazyLock::new(|| {
 });
 
 fn coin(seed: (u8, u64)) -> Coin {
-    Coin { txid: B256::repeat_byte(seed.0), vout: u32::from(seed.0) % 3, value: Sats(seed.1), batch: 0 }
+    Coin { txid: B256::repeat_byte(seed.0), vout: u32::from(seed.0) % 3, value: Sats(seed.1), batch: 0, custody: 0 }
 }
 
 fn coins() -> impl Strategy<Value = Vec<Coin>> {
@@ -151,12 +151,12 @@ proptest! {
         output.push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_op_return(recipient) });
         let transaction = Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![], output };
         let ours: Vec<u64> = values.iter().filter(|(ours, _)| *ours).map(|(_, sats)| *sats).collect();
-        let deposit = parse_deposit(&transaction, CUSTODY.script_pubkey(), Sats(10_000));
+        let deposit = parse_deposit(&transaction, |script| (script == CUSTODY.script_pubkey()).then_some(0), Sats(10_000));
         prop_assert_eq!(deposit.is_some(), !ours.is_empty());
         if let Some(deposit) = deposit {
             let sum: u64 = ours.iter().sum();
             prop_assert_eq!(deposit.amount, Sats(sum));
-            prop_assert_eq!(deposit.outputs.iter().map(|(_, value)| value.0).sum::<u64>(), sum);
+            prop_assert_eq!(deposit.outputs.iter().map(|output| output.value.0).sum::<u64>(), sum);
             prop_assert_eq!(deposit.recipient.is_ok(), sum >= 10_000);
             prop_assert!(deposit.recipient.is_err() || deposit.recipient == Ok(Address::from(recipient)));
         }

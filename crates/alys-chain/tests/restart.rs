@@ -136,7 +136,11 @@ fn a_proof_and_a_waiting_change_survive_a_power_cut_and_are_told_again() {
     let mut members = node.chain.view().members.to_vec();
     members.rotate_left(1);
     let members = Members::new(members).unwrap();
-    let root = node.chain.verifier().federation_signing_root(node.chain.view().epoch, &members);
+    let root = node.chain.verifier().federation_signing_root(
+        node.chain.view().epoch,
+        &members,
+        &alys_primitives::Optional::default(),
+    );
     let signatures: Vec<_> = (0..3).map(|signer| fixture.sign_as(signer, root)).collect();
     let mut bitfield = BitVector::new();
     (0..3).for_each(|signer| bitfield.set(signer, true).unwrap());
@@ -144,6 +148,7 @@ fn a_proof_and_a_waiting_change_survive_a_power_cut_and_are_told_again() {
         genesis_root: fixture.spec.genesis_root(),
         epoch: node.chain.view().epoch,
         members,
+        custody: alys_primitives::Optional::default(),
         bitfield,
         aggregate_signature: fixture.sum(&signatures).unwrap(),
     };

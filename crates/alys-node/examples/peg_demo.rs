@@ -182,7 +182,7 @@ async fn start(folder: &Path) -> Result<Node> {
     let payout = accounts.last().ok_or("no accounts")?.address;
     let members = Members::new(vec![member(&key, payout)]).map_err(|_| "too many members")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let custody = custody_key(&key).ok_or("no custody key")?;
+    let custody = custody_key(&key, 0).ok_or("no custody key")?;
     let files = ChainFiles::dev(members, now, 1)?.with_regtest_peg(vec![custody.public_key().serialize().into()])?;
     let identity =
         RecordIdentity { genesis_root: files.spec.genesis_root(), public_key: key.public_key().to_bytes().into() };

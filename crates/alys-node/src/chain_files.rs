@@ -183,6 +183,7 @@ impl ChainFiles {
             initial_fee_rate: 2_000,
             max_fee_rate: 500_000,
             bump_interval: 12,
+            old_address_grace: 144,
             custody_threshold: majority,
             custody_keys: CustodyKeys::new(custody_keys).unwrap_or_default(),
         };

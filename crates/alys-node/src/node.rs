@@ -10,7 +10,7 @@ use crate::actors::storage::StorageActor;
 use crate::actors::watcher::WatcherActor;
 use crate::actors::{Fatal, HandOver};
 use crate::bitcoin::NodeBitcoin;
-use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, CustodyChoice, custody_key};
+use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, CustodyChoice, custody_keys};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
 use crate::execution::{ClientSetupError, Evm, open_client, open_embedded};
@@ -242,7 +242,7 @@ impl NodeBuilder {
         let (bridge_sender, bridge) = watch::channel(BridgeView::default());
         let custody = match (config.validator.custody_socket.clone(), &validator) {
             (Some(socket), Some(_)) => CustodyChoice::Elsewhere(SocketSigner::new(socket, SIGNER_DEADLINE)),
-            (None, Some(validator)) => custody_key(&validator.key).map_or(CustodyChoice::Absent, CustodyChoice::Here),
+            (None, Some(validator)) => CustodyChoice::Here(custody_keys(&validator.key)),
             (_, None) => CustodyChoice::Absent,
         };
         let (view_sender, view) = watch::channel(genesis_view);

@@ -117,13 +117,15 @@ async fn a_federation_changes_when_its_quorum_has_signed_and_the_change_is_final
     let members = Members::new(vec![member(&key, Address::repeat_byte(3))]).unwrap();
     let verifier = Chain::genesis((*node.spec).clone(), ChainConfig::default()).unwrap().verifier();
     let change = |epoch: Epoch, signer: &SecretKey| {
-        let signature: Signature = signer.sign(verifier.federation_signing_root(epoch, &members));
+        let signature: Signature =
+            signer.sign(verifier.federation_signing_root(epoch, &members, &alys_primitives::Optional::default()));
         let mut bitfield = BitVector::new();
         bitfield.set(0, true).unwrap();
         Box::new(FederationChange {
             genesis_root: node.spec.genesis_root(),
             epoch,
             members: members.clone(),
+            custody: alys_primitives::Optional::default(),
             bitfield,
             aggregate_signature: signature.to_bytes().into(),
         })
@@ -180,13 +182,15 @@ async fn a_proof_of_equivocation_and_a_waiting_change_survive_kill_minus_nine() 
     let verifier = Chain::genesis(files().spec, ChainConfig::default()).unwrap().verifier();
     let change = |fees: u8| {
         let members = Members::new(vec![member(&key, Address::repeat_byte(fees))]).unwrap();
-        let signature: Signature = key.sign(verifier.federation_signing_root(Epoch(0), &members));
+        let signature: Signature =
+            key.sign(verifier.federation_signing_root(Epoch(0), &members, &alys_primitives::Optional::default()));
         let mut bitfield = BitVector::new();
         bitfield.set(0, true).unwrap();
         Box::new(FederationChange {
             genesis_root: files().spec.genesis_root(),
             epoch: Epoch(0),
             members,
+            custody: alys_primitives::Optional::default(),
             bitfield,
             aggregate_signature: signature.to_bytes().into(),
         })

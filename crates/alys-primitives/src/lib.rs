@@ -34,7 +34,7 @@ pub use peg::{
     AddressText, BitcoinHeaderBytes, Burn, Burns, FeeBump, MerkleBranch, PegInRecord, PegOutBatch, PegOutId, Refund,
     Settlement, TransactionBytes,
 };
-pub use peg_spec::{BitcoinCheckpoint, CustodyKeys, PegSpec};
+pub use peg_spec::{BitcoinCheckpoint, Custodians, CustodyKeys, PegSpec};
 pub use spec::{AuxPowSpec, ChainSpec, EvmSpec, Fork, SpecError};
 pub use ssz;
 pub use ssz_types::{BitVector, VariableList, typenum};

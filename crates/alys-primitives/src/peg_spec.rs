@@ -52,6 +52,9 @@ pub struct PegSpec {
     pub max_fee_rate: u64,
     /// Bitcoin blocks after which a payment that has not settled may be attempted at a higher fee.
     pub bump_interval: u64,
+    /// Bitcoin blocks for which deposits to the address of an earlier federation are credited, from the height that the
+    /// chain's view had when the next one's epoch began.
+    pub old_address_grace: u64,
     /// Who can sign for the deposits.
     pub custody_keys: CustodyKeys,
     /// How many of them must.
@@ -113,23 +116,56 @@ impl PegSpec {
             self.max_fee_rate,
             "at most 10000000 (10000 satoshis a byte)",
         )?;
-        range(self.bump_interval >= 1, "peg.bump_interval", self.bump_interval, "at least 1 Bitcoin block")?;
-        let keys = u64::try_from(self.custody_keys.len()).unwrap_or(u64::MAX);
-        range(keys >= 1, "peg.custody_keys", keys, "at least one key")?;
-        // f + 1 <= k <= n - f: no minority of f can spend, none can hold payments up (protocol section 7).
-        let faulty = keys.saturating_sub(1).checked_div(3).unwrap_or(0);
         range(
-            (faulty.saturating_add(1)..=keys.saturating_sub(faulty)).contains(&self.custody_threshold),
-            "peg.custody_threshold",
-            self.custody_threshold,
-            "from f + 1 to n - f of the n custody keys, f = floor((n - 1) / 3)",
+            self.old_address_grace <= window.saturating_sub(self.confirmations),
+            "peg.old_address_grace",
+            self.old_address_grace,
+            "at most header_window - confirmations Bitcoin blocks",
         )?;
-        for (second, key) in self.custody_keys.iter().enumerate() {
-            let earlier = self.custody_keys.iter().take(second).position(|other| other == key);
-            if let Some(first) = earlier {
-                return Err(SpecError::DuplicateMember { first, second });
-            }
-        }
-        Ok(())
+        range(self.bump_interval >= 1, "peg.bump_interval", self.bump_interval, "at least 1 Bitcoin block")?;
+        check_custody(&self.custody_keys, self.custody_threshold)
     }
+}
+
+/// Who can sign for the deposits from an epoch on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Custodians {
+    /// Their keys, in the order of their places in the script.
+    pub keys: CustodyKeys,
+    /// How many of them must sign.
+    pub threshold: u64,
+}
+
+impl Custodians {
+    /// Checks the number of keys and of signatures as [`PegSpec::validate`] does.
+    ///
+    /// # Errors
+    /// The first constant that is out of range.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        check_custody(&self.keys, self.threshold)
+    }
+}
+
+fn check_custody(custody_keys: &CustodyKeys, threshold: u64) -> Result<(), SpecError> {
+    let range = |ok: bool, field: &'static str, value: u64, range: &'static str| {
+        if ok { Ok(()) } else { Err(SpecError::OutOfRange { field, value: value.to_string(), range }) }
+    };
+    let keys = u64::try_from(custody_keys.len()).unwrap_or(u64::MAX);
+    range(keys >= 1, "peg.custody_keys", keys, "at least one key")?;
+    // f + 1 <= k <= n - f: no minority of f can spend, none can hold payments up (protocol section 7).
+    let faulty = keys.saturating_sub(1).checked_div(3).unwrap_or(0);
+    range(
+        (faulty.saturating_add(1)..=keys.saturating_sub(faulty)).contains(&threshold),
+        "peg.custody_threshold",
+        threshold,
+        "from f + 1 to n - f of the n custody keys, f = floor((n - 1) / 3)",
+    )?;
+    for (second, key) in custody_keys.iter().enumerate() {
+        let earlier = custody_keys.iter().take(second).position(|other| other == key);
+        if let Some(first) = earlier {
+            return Err(SpecError::DuplicateMember { first, second });
+        }
+    }
+    Ok(())
 }

@@ -123,7 +123,8 @@ containers! {
     }
     AuxPowRecord { bundle, proof }
     Member { public_key, proof_of_possession, fee_address }
-    FederationChange { genesis_root, epoch, members, bitfield, aggregate_signature }
+    Custodians { keys, threshold }
+    FederationChange { genesis_root, epoch, members, custody, bitfield, aggregate_signature }
     Pause { genesis_root, epoch, sequence, pegin_paused, pegout_paused, bitfield, aggregate_signature }
     PegInRecord { bitcoin_block, transaction, index, branch, coinbase, coinbase_branch }
     PegOutId { block_root, log_index }
@@ -148,7 +149,7 @@ containers! {
     BitcoinCheckpoint { header, height, period_time, period_bits, earlier_times }
     PegSpec {
         network_magic, checkpoint, header_window, confirmations, min_pegin, max_pegins, max_batch_requests, min_fee_rate,
-        initial_fee_rate, max_fee_rate, bump_interval, custody_keys, custody_threshold,
+        initial_fee_rate, max_fee_rate, bump_interval, old_address_grace, custody_keys, custody_threshold,
     }
     ChainSpec {
         genesis_time, slot_duration, max_clock_drift, forks, members, epoch_delay, max_blocks_without_pow,

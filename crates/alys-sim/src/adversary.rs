@@ -116,6 +116,7 @@ impl Forge {
             genesis_root: self.genesis_root,
             epoch,
             members: Members::new(members).unwrap_or_else(|_| Members::empty()),
+            custody: VariableList::empty(),
             bitfield,
             aggregate_signature: self.fixture.sum(&signatures).unwrap_or(SignatureBytes::ZERO),
         }

@@ -149,6 +149,7 @@ fn proofs_and_the_change_that_wait_for_an_author_survive_and_are_dropped() {
         genesis_root: Root::repeat_byte(1),
         epoch: Epoch(epoch),
         members: Members::default(),
+        custody: alys_primitives::Optional::default(),
         bitfield: BitVector::new(),
         aggregate_signature: SignatureBytes::ZERO,
     };

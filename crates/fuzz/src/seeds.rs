@@ -333,6 +333,7 @@ fn change() -> FederationChange {
         genesis_root: B256::repeat_byte(6),
         epoch: Epoch(1),
         members: list(members()),
+        custody: alys_primitives::Optional::default(),
         bitfield: bits(),
         aggregate_signature: SignatureBytes::from(signature(3)),
     }

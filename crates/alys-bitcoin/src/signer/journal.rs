@@ -112,12 +112,8 @@ impl SignedPayments {
     /// # Errors
     /// [`JournalError::File`]: then it must not be signed.
     pub fn record(&mut self, job: &PaymentJob, now: u64) -> Result<(), JournalError> {
-        let requests: Vec<(B256, u64, u64)> = job
-            .requests
-            .iter()
-            .filter(|request| !self.coins.contains_key(&request.id()))
-            .map(|request| (request.block_root, request.log_index, request.amount))
-            .collect();
+        let mut requests = job.remembered();
+        requests.retain(|(block_root, log_index, _)| !self.coins.contains_key(&(*block_root, *log_index)));
         // A further attempt at what was signed before says nothing new.
         if requests.is_empty() {
             return Ok(());

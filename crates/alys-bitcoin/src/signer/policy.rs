@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use alys_chain::peg::{Custody, MAX_INPUTS, Payment, PaymentError, derive_payment};
+use alys_chain::peg::{Custody, MAX_INPUTS, Payment, PaymentError, derive_payment, derive_sweep};
 use alys_primitives::{B256, PegSpec, Sats};
+use bitcoin::ScriptBuf;
 
 use super::journal::SignedPayments;
 use super::{JobCoin, PaymentJob};
@@ -44,6 +45,20 @@ pub enum PolicyRefusal {
         /// Greatest.
         max: u64,
     },
+    /// Coins of a custody that this signer does not know.
+    #[error("the signer knows no custody {script}; give it the change of the federation that made it")]
+    UnknownCustody {
+        /// Its output script.
+        script: ScriptBuf,
+    },
+    /// A sweep to a federation that is no later one.
+    #[error("a sweep from {from} to {to}, which is no later federation's")]
+    Backwards {
+        /// Whose coins.
+        from: ScriptBuf,
+        /// Where to.
+        to: ScriptBuf,
+    },
     /// A request that would pay the federation itself.
     #[error("request {position} pays the federation")]
     PaysFederation {
@@ -81,20 +96,37 @@ pub enum PolicyRefusal {
 /// The rules of one member's signer.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    custody: Custody,
+    /// Oldest first.
+    custodies: Vec<Custody>,
     fee_rates: (u64, u64),
     daily_limit: Option<Sats>,
 }
 
 impl Policy {
-    /// The chain's rules, and the operator's limit of what may leave in a day.
-    pub fn new(spec: &PegSpec, custody: Custody, daily_limit: Option<Sats>) -> Self {
-        Self { custody, fee_rates: (spec.min_fee_rate, spec.max_fee_rate), daily_limit }
+    /// The chain's rules, the custodies that coins may belong to (oldest first, the present one last), and the operator's
+    /// limit of what may leave in a day.
+    pub fn new(spec: &PegSpec, custodies: Vec<Custody>, daily_limit: Option<Sats>) -> Self {
+        Self { custodies, fee_rates: (spec.min_fee_rate, spec.max_fee_rate), daily_limit }
     }
 
-    /// The custody that is signed for.
-    pub fn custody(&self) -> &Custody {
-        &self.custody
+    /// The custody that a job's coins belong to.
+    ///
+    /// # Errors
+    /// [`PolicyRefusal::UnknownCustody`].
+    pub fn custody(&self, job: &PaymentJob) -> Result<&Custody, PolicyRefusal> {
+        let found = self.custodies.iter().find(|custody| *custody.script_pubkey() == job.from);
+        found.ok_or_else(|| PolicyRefusal::UnknownCustody { script: job.from.clone() })
+    }
+
+    /// The custody that a sweep brings its coins to: one that came after theirs, so that a node which lies can't have coins
+    /// brought back to those who held them before.
+    fn destination(&self, job: &PaymentJob) -> Result<&Custody, PolicyRefusal> {
+        let is = |script: &ScriptBuf, custody: &Custody| custody.script_pubkey() == script;
+        let from = self.custodies.iter().position(|custody| is(&job.from, custody));
+        let to = self.custodies.iter().rposition(|custody| is(&job.to, custody));
+        let to = to.ok_or_else(|| PolicyRefusal::UnknownCustody { script: job.to.clone() })?;
+        let later = self.custodies.get(to).filter(|_| from.is_some_and(|from| from < to) && job.from != job.to);
+        later.ok_or_else(|| PolicyRefusal::Backwards { from: job.from.clone(), to: job.to.clone() })
     }
 
     /// Derives a job's payment and judges it against what was signed before. `now` is in Unix seconds.
@@ -112,11 +144,15 @@ impl Policy {
         if !(min..=max).contains(&job.fee_rate) {
             return Err(PolicyRefusal::FeeRate { found: job.fee_rate, min, max });
         }
-        let federation = self.custody.script_pubkey();
-        if let Some(position) = job.requests.iter().position(|request| request.script == *federation) {
+        let custody = self.custody(job)?;
+        if let Some(position) = job.requests.iter().position(|request| request.script == job.from) {
             return Err(PolicyRefusal::PaysFederation { position });
         }
-        let payment = derive_payment(&self.custody, &job.coins(), &job.payees(), job.fee_rate)?;
+        let payment = if job.requests.is_empty() {
+            derive_sweep(custody, self.destination(job)?, &job.coins(), job.fee_rate)?
+        } else {
+            derive_payment(custody, &job.coins(), &job.payees(), job.fee_rate)?
+        };
         if payment.txid() != job.txid {
             return Err(PolicyRefusal::Differs { derived: payment.txid(), named: job.txid });
         }
@@ -134,20 +170,19 @@ impl Policy {
     fn check_history(&self, job: &PaymentJob, signed: &SignedPayments) -> Result<u64, PolicyRefusal> {
         let coins: BTreeSet<JobCoin> = job.coins.iter().copied().collect();
         let mut asked = 0u64;
-        for request in &job.requests {
-            match signed.coins_of(&request.id()) {
+        let mut is_new = false;
+        for (block_root, log_index, amount) in job.remembered() {
+            match signed.coins_of(&(block_root, log_index)) {
                 Some(before) if *before == coins => {}
-                Some(_) => {
-                    let (block_root, log_index) = request.id();
-                    return Err(PolicyRefusal::OtherCoins { block_root, log_index });
+                Some(_) => return Err(PolicyRefusal::OtherCoins { block_root, log_index }),
+                None => {
+                    is_new = true;
+                    asked = asked.saturating_add(amount);
                 }
-                None => asked = asked.saturating_add(request.amount),
             }
         }
         // A coin that was signed away with all of these requests was signed away for this batch.
-        if asked > 0
-            && let Some(coin) = coins.iter().find(|coin| signed.has_spent(coin))
-        {
+        if is_new && let Some(coin) = coins.iter().find(|coin| signed.has_spent(coin)) {
             return Err(PolicyRefusal::OtherRequests { txid: coin.txid, vout: coin.vout });
         }
         Ok(asked)

@@ -22,16 +22,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Signs in this process. `clock` tells Unix seconds.
 pub struct OwnSigner<C> {
-    key: CustodyKey,
+    keys: Vec<CustodyKey>,
     policy: Policy,
     signed: SignedPayments,
     clock: C,
 }
 
 impl<C: Fn() -> u64 + Send + 'static> OwnSigner<C> {
-    /// A signer with this key, which judges by `policy` and remembers in `signed`.
-    pub fn new(key: CustodyKey, policy: Policy, signed: SignedPayments, clock: C) -> Self {
-        Self { key, policy, signed, clock }
+    /// A signer with these keys, one for each custody that the member is part of, which judges by `policy` and remembers in `signed`.
+    pub fn new(keys: Vec<CustodyKey>, policy: Policy, signed: SignedPayments, clock: C) -> Self {
+        Self { keys, policy, signed, clock }
+    }
+
+    /// Judges by other rules from now on: the federation has changed. What was signed stays remembered.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
     /// Judges, remembers, signs: in this order.
@@ -40,9 +45,12 @@ impl<C: Fn() -> u64 + Send + 'static> OwnSigner<C> {
     /// [`SignerError`].
     pub fn sign_now(&mut self, job: &PaymentJob) -> Result<Psbt, SignerError> {
         let now = (self.clock)();
+        let custody = self.policy.custody(job)?;
+        let key = self.keys.iter().find(|key| custody.keys().contains(&key.public_key()));
+        let key = key.ok_or(SignerError::NoKey)?;
         let payment = self.policy.judge(job, &self.signed, now)?;
         self.signed.record(job, now)?;
-        Ok(self.key.sign(self.policy.custody(), &payment)?)
+        Ok(key.sign(custody, &payment)?)
     }
 }
 
@@ -101,6 +109,7 @@ async fn answer<C: Fn() -> u64 + Send + 'static>(
     let answer = match serde_json::from_slice::<PaymentJob>(&bytes) {
         Ok(job) => match signer.sign_now(&job) {
             Ok(psbt) => Answer::Signed(psbt.serialize_hex()),
+            Err(SignerError::NoKey) => Answer::NoKey,
             Err(error) => Answer::Refused(error.to_string()),
         },
         Err(error) => Answer::Refused(format!("no payment: {error}")),

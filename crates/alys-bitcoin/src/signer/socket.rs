@@ -25,6 +25,8 @@ pub(super) enum Answer {
     Signed(String),
     /// Why not.
     Refused(String),
+    /// No key of the coins' custody.
+    NoKey,
 }
 
 /// A signer at the other end of a Unix socket.
@@ -55,6 +57,7 @@ impl Signer for SocketSigner {
             Err(_) => return Err(gone(format!("not within {} ms", self.within.as_millis()))),
         };
         match answer {
+            Answer::NoKey => Err(SignerError::NoKey),
             Answer::Refused(reason) => Err(SignerError::RefusedThere { reason: cut(&reason) }),
             Answer::Signed(hex) => {
                 let bytes = Vec::from_hex(&hex).map_err(|error| gone(error.to_string()))?;

@@ -49,6 +49,7 @@ pub fn spec(keys: &[CustodyKey], threshold: u64) -> PegSpec {
         initial_fee_rate: 2_000,
         max_fee_rate: 50_000,
         bump_interval: 12,
+        old_address_grace: 20,
         custody_keys: CustodyKeys::new(keys.iter().map(|key| key.public_key().serialize().into()).collect()).unwrap(),
         custody_threshold: threshold,
     }

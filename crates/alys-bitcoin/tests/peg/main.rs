@@ -13,4 +13,5 @@ mod model;
 mod pauses;
 mod payments;
 mod reorgs;
+mod rotation;
 mod signing;

@@ -142,7 +142,9 @@ impl Chain {
         let (records, step) = match &self.constants.peg {
             Some(peg_rules) => {
                 let place = transition::peg_place(&self.constants, head, rules, slot, withdrawals.len());
-                let (records, step) = peg::propose(peg_rules, &head.state.peg, &self.peg_offer, place);
+                let moved = transition::peg_before(head, rules);
+                let before = moved.as_ref().unwrap_or(&head.state.peg);
+                let (records, step) = peg::propose(peg_rules, before, &self.peg_offer, place);
                 (Box::new(records), Some(step))
             }
             None => (Box::default(), None),

@@ -1,15 +1,16 @@
 //! What a block's records make of the peg (protocol section 7): each rule in one place, for authors and importers alike.
 //!
-//! Records are applied in this order: pause, headers, settlements, deposits, refunds, bumps, batches; then, once the payload was
-//! executed, its burns. A record that breaks a rule leaves the books as they were and makes the block invalid.
+//! Records are applied in this order: pause, headers, settlements, deposits, refunds, bumps, batches; then the
+//! custodians of a change of the federation, and the sweeps that the books call for; then, once the payload was executed, its
+//! burns. A record that breaks a rule leaves the books as they were and makes the block invalid.
 
 use super::{
     Peg, PegRules,
-    deposit::parse_deposit,
+    deposit::{DepositOutput, Unclaimed, parse_deposit},
     error::PegError,
     headers::HeaderView,
     ledger::{Attempt, Batch, Coin, Finished, PegLedger, RETURN_LOG_INDEX, Recorded, RecordedKind, Request, Unpayable},
-    payment::{derive_payment, select_coins},
+    payment::{PaymentError, derive_payment, select_coins},
     proof::{self, Proven},
     sealed::Sealed,
 };
@@ -17,7 +18,7 @@ use alys_primitives::{
     Address, AddressText, B256, BitcoinHeaderBytes, BlockBody, Burns, Epoch, FeeBump, Gwei, Height, Pause, PegInRecord,
     PegOutBatch, PegOutId, Refund, Root, Sats, Settlement, U256, WithdrawalKind,
 };
-use bitcoin::{Address as BitcoinAddress, Amount, Transaction};
+use bitcoin::{Address as BitcoinAddress, Amount, Script, Transaction};
 use std::str::FromStr as _;
 
 /// Wei in a satoshi.
@@ -63,10 +64,10 @@ pub(crate) struct Step {
 /// The peg while a block's records are applied.
 #[derive(Debug)]
 pub(crate) struct Applier<'a> {
-    rules: &'a PegRules,
-    place: Place,
-    headers: Sealed<HeaderView>,
-    ledger: PegLedger,
+    pub(super) rules: &'a PegRules,
+    pub(super) place: Place,
+    pub(super) headers: Sealed<HeaderView>,
+    pub(super) ledger: PegLedger,
     refunds: Vec<Mint>,
     pegins: Vec<Mint>,
     pegin_records: u64,
@@ -94,7 +95,8 @@ impl<'a> Applier<'a> {
     }
 
     /// The result.
-    pub(crate) fn finish(self) -> Step {
+    pub(crate) fn finish(mut self) -> Step {
+        self.sweep();
         let ledger =
             if *self.before.ledger == self.ledger { self.before.ledger.clone() } else { Sealed::new(self.ledger) };
         let mints = self.refunds.into_iter().chain(self.pegins).collect();
@@ -121,6 +123,9 @@ impl<'a> Applier<'a> {
         }
         for batch in &body.pegout_batches {
             self.batch(batch)?;
+        }
+        if let Some(custodians) = body.federation_change.first().and_then(|change| change.custody.first()) {
+            self.ledger.next_custodians = vec![custodians.clone()];
         }
         Ok(self.finish())
     }
@@ -201,9 +206,10 @@ impl<'a> Applier<'a> {
         if spends_ours {
             return Err(PegError::SpendsCoins { txid });
         }
-        let federation = self.rules.custody.script_pubkey();
-        let deposit = parse_deposit(&proven.transaction, federation, self.rules.spec.min_pegin)
-            .ok_or(PegError::NoDeposit { txid })?;
+        let custody = |script: &Script| self.rules.takes_deposits(&self.ledger, script, anchor.1);
+        let Some(deposit) = parse_deposit(&proven.transaction, custody, self.rules.spec.min_pegin) else {
+            return self.late_deposit(&proven, anchor);
+        };
         let deposited = self.ledger.totals.deposited.checked_add(deposit.amount.0).ok_or(PegError::Overflow)?;
         let (kind, recipient) = match deposit.recipient {
             Ok(recipient) => {
@@ -220,10 +226,22 @@ impl<'a> Applier<'a> {
         };
         self.ledger.totals.deposited = deposited;
         self.deposited = self.deposited.checked_add(deposit.amount.0).ok_or(PegError::Overflow)?;
-        for (vout, value) in deposit.outputs {
-            self.ledger.add_coin(Coin { txid, vout, value, batch: 0 });
+        for DepositOutput { vout, value, custody } in deposit.outputs {
+            self.ledger.add_coin(Coin { txid, vout, value, batch: 0, custody });
         }
         self.ledger.record(Recorded::new(txid, anchor, kind, recipient, deposit.amount, self.place.height));
+        self.pegin_records = self.pegin_records.saturating_add(1);
+        Ok(())
+    }
+
+    /// A deposit that pays only to addresses of earlier federations, after their time: noted, and no part of the books.
+    fn late_deposit(&mut self, proven: &Proven, anchor: (B256, u64)) -> Result<(), PegError> {
+        let txid = proven.txid;
+        let any = |script: &Script| self.ledger.custody_by_script(script).map(|entry| entry.number);
+        let deposit = parse_deposit(&proven.transaction, any, self.rules.spec.min_pegin);
+        let amount = deposit.ok_or(PegError::NoDeposit { txid })?.amount;
+        let kind = RecordedKind::Unclaimed(Unclaimed::LateAddress);
+        self.ledger.record(Recorded::new(txid, anchor, kind, Address::ZERO, amount, self.place.height));
         self.pegin_records = self.pegin_records.saturating_add(1);
         Ok(())
     }
@@ -231,7 +249,9 @@ impl<'a> Applier<'a> {
     /// Makes a request of an unclaimed deposit, which pays it back less the fee, if it is clear where to: its transaction
     /// has exactly one output besides those to the federation and those that hold data, which is the depositor's change.
     fn give_back(&mut self, proven: &Proven, amount: Sats) -> Result<(), PegError> {
-        let Some((address, script)) = self.rules.way_back(&proven.transaction, amount) else { return Ok(()) };
+        let Some((address, script)) = self.rules.way_back(&self.ledger, &proven.transaction, amount) else {
+            return Ok(());
+        };
         let returned = self.ledger.totals.returned.checked_add(amount.0).ok_or(PegError::Overflow)?;
         self.ledger.totals.returned = returned;
         self.ledger.requests.push(Request {
@@ -281,7 +301,8 @@ impl<'a> Applier<'a> {
         self.ledger.coins.retain(|coin| coin.batch != number);
         if payment.change > Sats(0) {
             let vout = u32::try_from(batch.requests.len()).map_err(|_| PegError::Overflow)?;
-            self.ledger.add_coin(Coin { txid, vout, value: payment.change, batch: 0 });
+            let custody = batch.sweeps_to;
+            self.ledger.add_coin(Coin { txid, vout, value: payment.change, batch: 0, custody });
         }
         for entry in finished {
             self.ledger.finish(entry);
@@ -371,8 +392,11 @@ impl<'a> Applier<'a> {
             needed = needed.checked_add(request.amount.0).ok_or(PegError::Overflow)?;
         }
         let payees = self.ledger.payees(&batch.requests).ok_or(PegError::Overflow)?;
-        let coins = select_coins(&self.ledger.free_coins(), needed, &self.rules.custody)?;
-        let payment = derive_payment(&self.rules.custody, &coins, &payees, batch.fee_rate)?;
+        let custody = self.ledger.current_custody();
+        let holder = self.rules.custody_of(&self.ledger, custody);
+        let holder = holder.ok_or(PaymentError::UnknownCustody { number: custody })?;
+        let coins = select_coins(&self.ledger.free_coins(custody), needed, &holder)?;
+        let payment = derive_payment(&holder, &coins, &payees, batch.fee_rate)?;
         let number = self.ledger.next_batch.max(1);
         let attempt = Attempt {
             fee_rate: batch.fee_rate,
@@ -380,11 +404,7 @@ impl<'a> Applier<'a> {
             bitcoin_height: self.headers.tip_height(),
             txid: payment.txid(),
         };
-        for coin in &mut self.ledger.coins {
-            if coins.iter().any(|chosen| (chosen.txid, chosen.vout) == (coin.txid, coin.vout)) {
-                coin.batch = number;
-            }
-        }
+        self.ledger.assign(&coins, number);
         #[cfg(feature = "testing")]
         let forgets = self.place.scheme.planted(crate::testing::Plant::PayAgain);
         #[cfg(not(feature = "testing"))]
@@ -394,7 +414,14 @@ impl<'a> Applier<'a> {
                 request.batch = number;
             }
         }
-        self.ledger.batches.push(Batch { number, requests: batch.requests.to_vec(), coins, attempts: vec![attempt] });
+        self.ledger.batches.push(Batch {
+            number,
+            requests: batch.requests.to_vec(),
+            coins,
+            attempts: vec![attempt],
+            custody,
+            sweeps_to: custody,
+        });
         self.ledger.next_batch = number.checked_add(1).ok_or(PegError::Overflow)?;
         self.ledger.last_fee_rate = batch.fee_rate;
         Ok(())
@@ -438,7 +465,7 @@ pub(crate) fn burns(
         let (whole, rest) = burn.amount.div_rem(U256::from(WEI_PER_SAT));
         let amount = u64::try_from(whole).ok().filter(|_| rest.is_zero()).map(Sats);
         let amount = amount.ok_or(PegError::BurnAmount { id })?;
-        let (script, reason) = match rules.payable(&burn.bitcoin_address, amount) {
+        let (script, reason) = match rules.payable(&ledger, &burn.bitcoin_address, amount) {
             Ok(script) => (script.into_bytes(), 0),
             Err(reason) => (Vec::new(), reason.number()),
         };
@@ -452,13 +479,18 @@ pub(crate) fn burns(
 
 impl PegRules {
     /// The script that an address text pays to.
-    pub(crate) fn payable(&self, text: &[u8], amount: Sats) -> Result<bitcoin::ScriptBuf, Unpayable> {
+    pub(crate) fn payable(
+        &self,
+        ledger: &PegLedger,
+        text: &[u8],
+        amount: Sats,
+    ) -> Result<bitcoin::ScriptBuf, Unpayable> {
         let text = std::str::from_utf8(text).map_err(|_| Unpayable::MalformedAddress)?;
         let address = BitcoinAddress::from_str(text).map_err(|_| Unpayable::MalformedAddress)?;
         let address = address.require_network(self.network).map_err(|_| Unpayable::OtherNetwork)?;
         let script = address.script_pubkey();
         // A payment to ourselves would look like change.
-        if script == *self.custody.script_pubkey() {
+        if self.is_custody(ledger, &script) {
             return Err(Unpayable::MalformedAddress);
         }
         if Amount::from_sat(amount.0) <= script.minimal_non_dust() {
@@ -468,19 +500,23 @@ impl PegRules {
     }
 
     /// Where an unclaimed deposit goes back to, if it is large enough to be one and that is clear.
-    pub(crate) fn way_back(&self, deposit: &Transaction, amount: Sats) -> Option<(AddressText, bitcoin::ScriptBuf)> {
+    pub(crate) fn way_back(
+        &self,
+        ledger: &PegLedger,
+        deposit: &Transaction,
+        amount: Sats,
+    ) -> Option<(AddressText, bitcoin::ScriptBuf)> {
         if amount < self.spec.min_pegin {
             return None;
         }
-        let federation = self.custody.script_pubkey();
         let mut others = deposit
             .output
             .iter()
             .map(|output| &output.script_pubkey)
-            .filter(|script| *script != federation && !script.is_op_return());
+            .filter(|script| !self.is_custody(ledger, script) && !script.is_op_return());
         let (script, None) = (others.next()?, others.next()) else { return None };
         let text = BitcoinAddress::from_script(script, self.network).ok()?.to_string();
-        let script = self.payable(text.as_bytes(), amount).ok()?;
+        let script = self.payable(ledger, text.as_bytes(), amount).ok()?;
         Some((AddressText::new(text.into_bytes()).ok()?, script))
     }
 

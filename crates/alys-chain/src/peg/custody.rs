@@ -56,13 +56,7 @@ impl Custody {
     /// # Errors
     /// [`CustodyError`].
     pub fn of_spec(spec: &PegSpec) -> Result<Self, CustodyError> {
-        let keys: Vec<XOnlyPublicKey> = spec
-            .custody_keys
-            .iter()
-            .enumerate()
-            .map(|(index, key)| XOnlyPublicKey::from_slice(key.as_slice()).map_err(|_| CustodyError::Key { index }))
-            .collect::<Result<_, _>>()?;
-        Self::new(keys, spec.custody_threshold)
+        Self::new(super::rotation::points(&spec.custody_keys)?, spec.custody_threshold)
     }
 
     /// `threshold` of `keys`.

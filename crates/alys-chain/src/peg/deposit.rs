@@ -14,6 +14,8 @@ pub enum Unclaimed {
     MalformedRecipient,
     /// Several OP_RETURN outputs that name different addresses.
     AmbiguousRecipient,
+    /// Paid to the address of an earlier federation after its time. Its coins are no part of the books.
+    LateAddress,
 }
 
 impl Unclaimed {
@@ -24,14 +26,15 @@ impl Unclaimed {
             Self::NoRecipient => 2,
             Self::MalformedRecipient => 3,
             Self::AmbiguousRecipient => 4,
+            Self::LateAddress => 5,
         }
     }
 
     /// The reason with this number.
     pub fn from_number(number: u64) -> Option<Self> {
-        [Self::TooSmall, Self::NoRecipient, Self::MalformedRecipient, Self::AmbiguousRecipient]
-            .into_iter()
-            .find(|reason| reason.number() == number)
+        let all =
+            [Self::TooSmall, Self::NoRecipient, Self::MalformedRecipient, Self::AmbiguousRecipient, Self::LateAddress];
+        all.into_iter().find(|reason| reason.number() == number)
     }
 
     /// A short name, for status answers.
@@ -41,29 +44,50 @@ impl Unclaimed {
             Self::NoRecipient => "no-recipient",
             Self::MalformedRecipient => "malformed-recipient",
             Self::AmbiguousRecipient => "ambiguous-recipient",
+            Self::LateAddress => "late-address",
         }
     }
+}
+
+/// An output that pays to the federation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DepositOutput {
+    /// Its index.
+    pub vout: u32,
+    /// Its value.
+    pub value: Sats,
+    /// Number of the custody that it pays to.
+    pub custody: u64,
 }
 
 /// What a transaction pays to the federation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deposit {
-    /// The outputs that pay to the federation: index and value.
-    pub outputs: Vec<(u32, Sats)>,
+    /// The outputs that pay to the federation.
+    pub outputs: Vec<DepositOutput>,
     /// Their sum: all of them count.
     pub amount: Sats,
     /// Who is credited, or why nobody is.
     pub recipient: Result<Address, Unclaimed>,
 }
 
-/// Reads a transaction; `None` if it pays nothing to `federation`.
-pub fn parse_deposit(transaction: &Transaction, federation: &Script, minimum: Sats) -> Option<Deposit> {
+/// Reads a transaction; `None` if it pays nothing to the federation. `custody` gives the number of the custody that a script
+/// belongs to.
+pub fn parse_deposit(
+    transaction: &Transaction,
+    custody: impl Fn(&Script) -> Option<u64>,
+    minimum: Sats,
+) -> Option<Deposit> {
     let mut outputs = Vec::new();
     let mut amount = 0u64;
     for (index, output) in transaction.output.iter().enumerate() {
-        if output.script_pubkey.as_script() == federation {
+        if let Some(custody) = custody(&output.script_pubkey) {
             amount = amount.checked_add(output.value.to_sat())?;
-            outputs.push((u32::try_from(index).ok()?, Sats(output.value.to_sat())));
+            outputs.push(DepositOutput {
+                vout: u32::try_from(index).ok()?,
+                value: Sats(output.value.to_sat()),
+                custody,
+            });
         }
     }
     if outputs.is_empty() {

@@ -1,12 +1,12 @@
 //! The ledger: coins, deposits, requests, batches and totals (protocol section 7).
 
 use super::{
-    PegRules,
+    CustodyEntry, PegRules,
     deposit::Unclaimed,
     pause::PauseState,
-    payment::{Payee, Payment, PaymentError, derive_payment},
+    payment::{Payee, Payment, PaymentError, derive_payment, derive_sweep},
 };
-use alys_primitives::{Address, AddressText, B256, Height, PegOutId, Sats};
+use alys_primitives::{Address, AddressText, B256, Custodians, Height, PegOutId, Sats};
 use bitcoin::ScriptBuf;
 use ssz_derive::{Decode, Encode};
 
@@ -28,6 +28,8 @@ pub struct Coin {
     pub value: Sats,
     /// The batch that spends it; zero if it is free.
     pub batch: u64,
+    /// Number of the custody that can spend it.
+    pub custody: u64,
 }
 
 /// What a recorded transaction was.
@@ -181,12 +183,23 @@ pub struct Attempt {
 pub struct Batch {
     /// Its number, from 1.
     pub number: u64,
-    /// The requests that it pays, in order.
+    /// The requests that it pays, in order; none for a sweep.
     pub requests: Vec<PegOutId>,
     /// The coins that it spends, in order; every attempt spends all of them, so no two can confirm.
     pub coins: Vec<Coin>,
     /// The attempts, each at a higher rate than the one before.
     pub attempts: Vec<Attempt>,
+    /// Number of the custody that signs; what a payment does not need comes back to it.
+    pub custody: u64,
+    /// Number of the custody that a sweep brings everything to; the same as `custody` for a payment.
+    pub sweeps_to: u64,
+}
+
+impl Batch {
+    /// Whether it moves coins to the present federation and pays nobody.
+    pub fn is_sweep(&self) -> bool {
+        self.requests.is_empty()
+    }
 }
 
 /// A peg-out that was paid or refunded.
@@ -234,7 +247,7 @@ pub struct Totals {
     pub paid: Sats,
     /// Deposits that named nobody and became requests that return them.
     pub returned: Sats,
-    /// Lost to miners beyond what came out of requests: change too small to send.
+    /// Lost to miners beyond what came out of requests: change too small to send, and the fees of sweeps.
     pub absorbed: Sats,
 }
 
@@ -255,6 +268,10 @@ pub struct PegLedger {
     pub(crate) last_fee_rate: u64,
     pub(crate) totals: Totals,
     pub(crate) pause: PauseState,
+    /// Oldest first.
+    pub(crate) custodies: Vec<CustodyEntry>,
+    /// At most one.
+    pub(crate) next_custodians: Vec<Custodians>,
 }
 
 impl PegLedger {
@@ -352,9 +369,10 @@ impl PegLedger {
         assets.saturating_sub(owed)
     }
 
-    /// Coins that no batch spends and whose transaction is on the best branch.
-    pub(crate) fn free_coins(&self) -> Vec<Coin> {
-        self.coins.iter().filter(|coin| coin.batch == 0 && !self.is_lost(&coin.txid)).cloned().collect()
+    /// Coins of a custody that no batch spends and whose transaction is on the best branch.
+    pub(crate) fn free_coins(&self, custody: u64) -> Vec<Coin> {
+        let is_free = |coin: &&Coin| coin.batch == 0 && coin.custody == custody && !self.is_lost(&coin.txid);
+        self.coins.iter().filter(is_free).cloned().collect()
     }
 
     pub(crate) fn payees(&self, ids: &[PegOutId]) -> Option<Vec<Payee>> {
@@ -364,10 +382,15 @@ impl PegLedger {
     /// The payment of a batch's attempt, derived anew.
     ///
     /// # Errors
-    /// Never for a batch of this ledger; [`PaymentError::Empty`] for one of another.
+    /// Never for a batch of this ledger; [`PaymentError::Empty`] or [`PaymentError::UnknownCustody`] for one of another.
     pub fn payment(&self, rules: &PegRules, batch: &Batch, attempt: &Attempt) -> Result<Payment, PaymentError> {
+        let custody = |number| rules.custody_of(self, number).ok_or(PaymentError::UnknownCustody { number });
+        let from = custody(batch.custody)?;
+        if batch.is_sweep() {
+            return derive_sweep(&from, &custody(batch.sweeps_to)?, &batch.coins, attempt.fee_rate);
+        }
         let payees = self.payees(&batch.requests).ok_or(PaymentError::Empty)?;
-        derive_payment(&rules.custody, &batch.coins, &payees, attempt.fee_rate)
+        derive_payment(&from, &batch.coins, &payees, attempt.fee_rate)
     }
 
     pub(crate) fn record(&mut self, recorded: Recorded) {

@@ -3,7 +3,8 @@
 //! proposed.
 //!
 //! Where to look: `headers.rs` is the chain's own view of Bitcoin, `proof.rs` and `deposit.rs` what a deposit must be,
-//! `ledger.rs` the books, `pause.rs` a quorum's switch, `apply.rs` every rule of records and burns, `payment.rs` the derived payments, `custody.rs` the
+//! `ledger.rs` the books, `pause.rs` a quorum's switch, `apply.rs` every rule of records and burns, `payment.rs` the derived payments, `rotation.rs`
+//! how custody changes hands, `custody.rs` the
 //! output that holds the deposits, `propose.rs` what an author puts into a block.
 
 mod apply;
@@ -16,11 +17,12 @@ mod pause;
 mod payment;
 mod proof;
 mod propose;
+mod rotation;
 mod sealed;
 mod state;
 
 pub use custody::{Custody, CustodyError, NUMS_KEY};
-pub use deposit::{Deposit, Unclaimed, parse_deposit, parse_recipient};
+pub use deposit::{Deposit, DepositOutput, Unclaimed, parse_deposit, parse_recipient};
 pub use error::PegError;
 pub use headers::{HeaderError, HeaderView};
 pub use ledger::{
@@ -28,9 +30,12 @@ pub use ledger::{
     Unpayable,
 };
 pub use pause::{PauseError, PauseState};
-pub use payment::{MAX_INPUTS, Payee, Payment, PaymentError, derive_payment, dust_limit, select_coins};
+pub use payment::{
+    MAX_INPUTS, Payee, Payment, PaymentError, derive_payment, derive_sweep, dust_limit, select_coins, sweep_coins,
+};
 pub use proof::ProofError;
 pub use propose::PegOffer;
+pub use rotation::CustodyEntry;
 pub use state::Peg;
 
 pub(crate) use apply::{Applier, Place, Step, WEI_PER_SAT, burns};
@@ -91,13 +96,14 @@ impl PegRules {
         self.network
     }
 
-    /// The output that holds the deposits.
+    /// The custody that the chain begins with.
     pub fn custody(&self) -> &Custody {
         &self.custody
     }
 
     /// The address that deposits pay to.
-    pub fn deposit_address(&self) -> Option<bitcoin::Address> {
-        bitcoin::Address::from_script(self.custody.script_pubkey(), self.network).ok()
+    pub fn deposit_address(&self, ledger: &PegLedger) -> Option<bitcoin::Address> {
+        let script = &ledger.custody(ledger.current_custody())?.script;
+        bitcoin::Address::from_script(bitcoin::Script::from_bytes(script), self.network).ok()
     }
 }

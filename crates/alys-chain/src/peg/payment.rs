@@ -47,6 +47,20 @@ pub enum PaymentError {
         /// The payment's weight.
         weight: u64,
     },
+    /// A sweep whose fee would eat more than half of its coins, or leave less than Bitcoin nodes pass on.
+    #[error("a fee of {fee} is too much for a sweep of {coins}")]
+    SweepFee {
+        /// The fee.
+        fee: Sats,
+        /// What the coins hold.
+        coins: Sats,
+    },
+    /// The books know no such custody.
+    #[error("no custody {number}")]
+    UnknownCustody {
+        /// Its number.
+        number: u64,
+    },
     /// A sum does not fit its type, which takes more bitcoin than exist.
     #[error("a sum overflows")]
     Overflow,
@@ -135,16 +149,7 @@ pub fn derive_payment(
     let mut transaction = Transaction {
         version: Version::TWO,
         lock_time: LockTime::ZERO,
-        input: coins
-            .iter()
-            .map(|coin| TxIn {
-                previous_output: OutPoint::new(Txid::from_byte_array(coin.txid.0), coin.vout),
-                script_sig: ScriptBuf::new(),
-                // Says that it may be replaced (BIP-125).
-                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-                witness: custody.sample_witness(),
-            })
-            .collect(),
+        input: coins.iter().map(|coin| spending(custody, coin)).collect(),
         output: payees
             .iter()
             .map(|payee| TxOut { value: Amount::from_sat(payee.amount.0), script_pubkey: payee.script.clone() })
@@ -175,6 +180,79 @@ pub fn derive_payment(
     let spent = coins.iter().map(|coin| custody.output(Amount::from_sat(coin.value.0))).collect();
     let fee = Sats(shared.checked_add(absorbed).ok_or(PaymentError::Overflow)?);
     Ok(Payment { transaction, spent, fee, change: Sats(change), absorbed: Sats(absorbed), virtual_bytes })
+}
+
+/// The sweep of `coins` from one custody to another at `fee_rate` satoshis per 1000 virtual bytes: one output, which holds
+/// everything less the fee. Nobody else bears the fee, so all of it counts as absorbed.
+///
+/// # Errors
+/// [`PaymentError`]; [`PaymentError::SweepFee`] for coins that are not worth the fee.
+pub fn derive_sweep(from: &Custody, to: &Custody, coins: &[Coin], fee_rate: u64) -> Result<Payment, PaymentError> {
+    if coins.is_empty() {
+        return Err(PaymentError::Empty);
+    }
+    let available = sum(coins.iter().map(|coin| coin.value))?;
+    let mut transaction = sweep_shape(from, to, coins);
+    let weight = transaction.weight().to_wu();
+    if weight > MAX_WEIGHT {
+        return Err(PaymentError::TooHeavy { weight });
+    }
+    let virtual_bytes = weight.div_ceil(4);
+    let fee = virtual_bytes.checked_mul(fee_rate).ok_or(PaymentError::Overflow)?.div_ceil(1000);
+    let kept = available.checked_sub(fee).filter(|kept| *kept >= fee && *kept >= dust_limit(to.script_pubkey()).0);
+    let kept = kept.ok_or(PaymentError::SweepFee { fee: Sats(fee), coins: Sats(available) })?;
+    for output in &mut transaction.output {
+        output.value = Amount::from_sat(kept);
+    }
+    for input in &mut transaction.input {
+        input.witness.clear();
+    }
+    let spent = coins.iter().map(|coin| from.output(Amount::from_sat(coin.value.0))).collect();
+    Ok(Payment { transaction, spent, fee: Sats(fee), change: Sats(kept), absorbed: Sats(fee), virtual_bytes })
+}
+
+/// Chooses what one sweep takes: the greatest coins first, among equals the lower outpoint, none that costs more than it
+/// brings, as many as one transaction may spend.
+///
+/// # Errors
+/// [`PaymentError::Empty`] if no coin is worth it.
+pub fn sweep_coins(free: &[Coin], from: &Custody, to: &Custody, fee_rate: u64) -> Result<Vec<Coin>, PaymentError> {
+    let mut order: Vec<&Coin> = free.iter().collect();
+    order.sort_unstable_by_key(|coin| (std::cmp::Reverse(coin.value), coin.txid, coin.vout));
+    let Some(first) = order.first().map(|coin| (*coin).clone()) else { return Err(PaymentError::Empty) };
+    let weight = |coins: &[Coin]| sweep_shape(from, to, coins).weight().to_wu();
+    let one = weight(&[first.clone()]);
+    let each = weight(&[first.clone(), first]).saturating_sub(one);
+    let cost = each.div_ceil(4).checked_mul(fee_rate).ok_or(PaymentError::Overflow)?.div_ceil(1000);
+    let room = MAX_WEIGHT.saturating_sub(one).checked_div(each.max(1)).unwrap_or(0).saturating_add(1);
+    let most = usize::try_from(room).unwrap_or(MAX_INPUTS).min(MAX_INPUTS);
+    let mut chosen: Vec<Coin> = order.into_iter().take(most).take_while(|coin| coin.value.0 > cost).cloned().collect();
+    if chosen.is_empty() {
+        return Err(PaymentError::Empty);
+    }
+    chosen.sort_unstable_by_key(|coin| (coin.txid, coin.vout));
+    Ok(chosen)
+}
+
+/// A sweep with sample witnesses and without amounts.
+fn sweep_shape(from: &Custody, to: &Custody, coins: &[Coin]) -> Transaction {
+    Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: coins.iter().map(|coin| spending(from, coin)).collect(),
+        output: vec![to.output(Amount::ZERO)],
+    }
+}
+
+/// An input that spends a coin, with a witness of the size that it will have.
+fn spending(custody: &Custody, coin: &Coin) -> TxIn {
+    TxIn {
+        previous_output: OutPoint::new(Txid::from_byte_array(coin.txid.0), coin.vout),
+        script_sig: ScriptBuf::new(),
+        // Says that it may be replaced (BIP-125).
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: custody.sample_witness(),
+    }
 }
 
 fn sum(values: impl IntoIterator<Item = Sats>) -> Result<u64, PaymentError> {

@@ -1,6 +1,6 @@
 //! The peg as part of the consensus state.
 
-use super::{PegRules, headers::HeaderView, ledger::PegLedger, sealed::Sealed};
+use super::{CustodyEntry, PegRules, headers::HeaderView, ledger::PegLedger, sealed::Sealed};
 use alys_primitives::{Root, TreeHash};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
@@ -22,7 +22,12 @@ impl Peg {
         let (headers, ledger) = match rules {
             Some(rules) => (
                 rules.genesis_headers.clone(),
-                PegLedger { next_batch: 1, last_fee_rate: rules.spec.initial_fee_rate, ..PegLedger::default() },
+                PegLedger {
+                    next_batch: 1,
+                    last_fee_rate: rules.spec.initial_fee_rate,
+                    custodies: vec![CustodyEntry::genesis(&rules.spec, &rules.custody)],
+                    ..PegLedger::default()
+                },
             ),
             None => (HeaderView::default(), PegLedger::default()),
         };
@@ -37,6 +42,18 @@ impl Peg {
     /// The books.
     pub fn ledger(&self) -> &PegLedger {
         &self.ledger
+    }
+
+    /// The peg as a child finds it whose parent leaves behind this one: a change of custody that waits takes effect with
+    /// its epoch, or is forgotten with the change of the federation that carried it. `None` if nothing moves.
+    pub(crate) fn at_child(&self, begins_epoch: bool, is_in_flight: bool) -> Option<Self> {
+        self.ledger.next_custodians().filter(|_| begins_epoch || !is_in_flight)?;
+        let mut ledger = PegLedger::clone(&self.ledger);
+        if begins_epoch {
+            ledger.rotate(self.headers.tip_height());
+        }
+        ledger.next_custodians.clear();
+        Some(Self { headers: self.headers.clone(), ledger: Sealed::new(ledger) })
     }
 
     /// What the consensus state commits to.

@@ -10,7 +10,7 @@ use crate::actors::chain::ChainMessage;
 use alys_actor::{Actor, Addr, Context, Health, Message, Overflow, Reply};
 use alys_bitcoin::{BitcoinPort, FoundTransaction, PaymentJob, PortError, SigningError, SigningSession, Unavailable};
 use alys_chain::ChainView;
-use alys_chain::peg::{Batch, PaymentError, Peg, PegOffer, PegRules};
+use alys_chain::peg::{Batch, CustodyEntry, PaymentError, Peg, PegLedger, PegOffer, PegRules};
 use alys_primitives::{B256, BitcoinHeaderBytes, Height, MAX_BITCOIN_HEADERS, Settlement};
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
@@ -93,6 +93,8 @@ pub struct BridgeActor<B> {
     signer: MemberSigner,
     period: Duration,
     scanner: Option<Scanner>,
+    /// The custodies that scanner and signer know.
+    custodies: Vec<CustodyEntry>,
     payments: Payments,
     /// Rounds since the start.
     rounds: u64,
@@ -121,6 +123,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
             signer,
             period,
             scanner: None,
+            custodies: Vec::new(),
             payments: Payments::default(),
             rounds: 0,
             sent: BTreeMap::new(),
@@ -135,6 +138,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
             (view.peg.clone(), view.finalized.height)
         };
         watch_books(peg.ledger().imbalance());
+        self.follow_custody(peg.ledger());
         let signed = self.sign(&peg, finalized).await;
         let looked = self.look(&peg, &signed).await;
         let mut statuses = signed.statuses;
@@ -153,15 +157,32 @@ impl<B: BitcoinPort> BridgeActor<B> {
         looked.map(drop)
     }
 
+    /// The federation has changed: the blocks are looked through again, for deposits to the new address and for the end of
+    /// the old one's time, and the signer learns of it.
+    fn follow_custody(&mut self, ledger: &PegLedger) {
+        if ledger.custodies() == self.custodies {
+            return;
+        }
+        self.custodies = ledger.custodies().to_vec();
+        self.scanner = None;
+        self.signer.follow(&self.rules, ledger);
+        let held = ledger.custodies().iter().map(|entry| (entry.number, ledger.held_by(entry.number).0));
+        tracing::info!(custody = ledger.current_custody(), held = ?held.collect::<Vec<_>>(), "custody");
+    }
+
     /// Has the newest final payment of each batch signed, tells the others, and gives what can be sent. Bitcoin is not
     /// asked.
     async fn sign(&mut self, peg: &Peg, finalized: Height) -> Signed {
         self.payments.keep(peg.ledger());
         self.sent.retain(|txid, _| self.payments.knows(&B256::from(txid.to_byte_array())));
         self.told.retain(|txid, _| self.payments.knows(txid));
-        let threshold = self.rules.custody().threshold();
         let mut signed_payments = Signed::default();
+        let threshold_of = |batch: &Batch| {
+            let entry = peg.ledger().custody(batch.custody);
+            entry.and_then(|entry| usize::try_from(entry.custodians.threshold).ok()).unwrap_or(0)
+        };
         for batch in peg.ledger().batches() {
+            let threshold = threshold_of(batch);
             let Some((number, attempt)) = newest_final(batch, finalized) else {
                 if let Some((number, attempt)) = batch.attempts.iter().enumerate().next_back() {
                     let (txid, state) = (attempt.txid, PaymentState::AwaitsFinality);
@@ -289,7 +310,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
                 let (txid, vout) = (B256::from(point.txid.to_byte_array()), point.vout);
                 peg.ledger().coins().iter().any(|coin| (coin.txid, coin.vout) == (txid, vout))
             };
-            if !scanner.take(&self.rules, &block, ours) {
+            if !scanner.take(&self.rules, peg.ledger(), &block, ours) {
                 scanner.step_back();
             }
         }

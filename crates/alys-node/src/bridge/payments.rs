@@ -127,7 +127,9 @@ impl Payments {
                     let (derived, recorded) = (payment.txid(), attempt.1.txid);
                     return Err(PaymentFailure::Differs { derived, recorded });
                 }
-                let session = SigningSession::new(rules.custody().clone(), payment)?;
+                let number = batch.custody;
+                let custody = rules.custody_of(ledger, number).ok_or(PaymentError::UnknownCustody { number })?;
+                let session = SigningSession::new(custody, payment)?;
                 Ok(entry.insert(Signing { session, is_signed_here: false, ask_from: 0 }))
             }
         }

@@ -1,11 +1,11 @@
 //! Finding deposits in Bitcoin blocks.
 
 use alys_bitcoin::FoundTransaction;
-use alys_chain::peg::{Deposit, PegRules, parse_deposit};
+use alys_chain::peg::{Deposit, PegLedger, PegRules, Unclaimed, parse_deposit};
 use alys_primitives::{B256, PegInRecord, VariableList};
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash as _, sha256d};
-use bitcoin::{Block, BlockHash, OutPoint, Transaction, Txid};
+use bitcoin::{Block, BlockHash, OutPoint, Script, Transaction, Txid};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -73,7 +73,13 @@ impl Scanner {
 
     /// Looks through the block at [`Scanner::next_height`]. Transactions that spend one of `ours` are payments, whose
     /// change is no deposit. `false` if the block does not follow the newest one, which must then be taken back.
-    pub fn take(&mut self, rules: &PegRules, block: &Block, ours: impl Fn(&OutPoint) -> bool) -> bool {
+    pub fn take(
+        &mut self,
+        rules: &PegRules,
+        ledger: &PegLedger,
+        block: &Block,
+        ours: impl Fn(&OutPoint) -> bool,
+    ) -> bool {
         if self.tip().is_some_and(|tip| tip != block.header.prev_blockhash) {
             return false;
         }
@@ -82,8 +88,14 @@ impl Scanner {
             if transaction.input.iter().any(|input| ours(&input.previous_output)) {
                 continue;
             }
-            let federation = rules.custody().script_pubkey();
-            let Some(deposit) = parse_deposit(transaction, federation, rules.spec().min_pegin) else { continue };
+            let in_time = |script: &Script| rules.takes_deposits(ledger, script, u64::from(height));
+            let minimum = rules.spec().min_pegin;
+            let late = || {
+                let any = |script: &Script| ledger.custody_by_script(script).map(|entry| entry.number);
+                let deposit = parse_deposit(transaction, any, minimum)?;
+                Some(Deposit { recipient: Err(Unclaimed::LateAddress), ..deposit })
+            };
+            let Some(deposit) = parse_deposit(transaction, in_time, minimum).or_else(late) else { continue };
             let txid = transaction.compute_txid();
             let proof = FoundTransaction::in_block(block, height, position);
             let record = proof.and_then(|found| pegin_record(&found)).map(Arc::new);

@@ -122,7 +122,11 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     let members = Members::new(members).map_err(|_| Failure::usage("too many members"))?;
     let files = match plan.preset {
         Preset::Dev => {
-            let custody = keys.iter().filter_map(custody_key).map(|key| key.public_key().serialize().into()).collect();
+            let custody = keys
+                .iter()
+                .filter_map(|key| custody_key(key, 0))
+                .map(|key| key.public_key().serialize().into())
+                .collect();
             ChainFiles::dev(members, plan.genesis_time, plan.slot_seconds)
                 .and_then(|files| files.with_regtest_peg(custody))
         }

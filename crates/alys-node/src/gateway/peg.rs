@@ -69,6 +69,7 @@ pub fn peg_module(rpc: PegRpc) -> Result<RpcModule<PegRpc>, jsonrpsee::core::Reg
         module.register_method(name, |params, rpc, _| rpc.deposit_address(&params))?;
     }
     module.register_method("alys_pegInStatus", |params, rpc, _| rpc.peg_in_status(&params))?;
+    module.register_method("alys_custody", |_, rpc, _| rpc.custody())?;
     module.register_method("alys_pegPause", |_, rpc, _| rpc.pause())?;
     module
         .register_async_method("alys_submitPause", |params, rpc, _| async move { rpc.submit_pause(&params).await })?;
@@ -106,6 +107,37 @@ impl PegRpc {
         Ok(())
     }
 
+    /// Who holds the coins: the present federation's custody and earlier ones', with what is left to sweep.
+    fn custody(&self) -> Result<Value, ErrorObjectOwned> {
+        let rules = self.rules()?;
+        let (view, bridge) = (self.view.borrow(), self.bridge.borrow());
+        let ledger = view.peg.ledger();
+        let grace = rules.spec().old_address_grace;
+        let entries = ledger.custodies().iter().map(|entry| {
+            let script = bitcoin::Script::from_bytes(&entry.script);
+            let sweep = ledger.batches().iter().find(|batch| batch.custody == entry.number && batch.is_sweep());
+            json!({
+                "number": entry.number,
+                "isCurrent": entry.is_current,
+                "address": bitcoin::Address::from_script(script, rules.network()).ok().map(|address| address.to_string()),
+                "descriptor": rules.custody_of(ledger, entry.number).map(|custody| custody.descriptor()),
+                "threshold": entry.custodians.threshold,
+                "depositsUntil": (!entry.is_current).then(|| entry.retired_at.saturating_add(grace)),
+                "sats": ledger.held_by(entry.number).0,
+                "sweep": sweep.map(|batch| json!({
+                    "batch": batch.number,
+                    "to": batch.sweeps_to,
+                    "txid": batch.attempts.last().map(|attempt| display(attempt.txid)),
+                    "signers": bridge.payments.get(&batch.number).map(|payment| payment.signers),
+                })),
+            })
+        });
+        Ok(json!({
+            "custodies": entries.collect::<Vec<_>>(),
+            "next": ledger.next_custodians(),
+        }))
+    }
+
     /// How both directions are.
     fn pause(&self) -> Result<Value, ErrorObjectOwned> {
         self.rules()?;
@@ -135,13 +167,16 @@ impl PegRpc {
         let rules = self.rules()?;
         let recipient: Option<Address> = optional(params)?;
         self.check_ready()?;
-        let address = rules.deposit_address().ok_or_else(|| refusal(INTERNAL, "no address"))?;
+        let view = self.view.borrow();
+        let ledger = view.peg.ledger();
+        let address = rules.deposit_address(ledger).ok_or_else(|| refusal(INTERNAL, "no address"))?;
+        let custody = rules.current_custody(ledger).ok_or_else(|| refusal(INTERNAL, "no custody"))?;
         let spec = rules.spec();
         Ok(json!({
             "address": address.to_string(),
             "network": rules.network().to_core_arg(),
-            "scriptPubKey": hex::encode(rules.custody().script_pubkey().as_bytes()),
-            "descriptor": rules.custody().descriptor(),
+            "scriptPubKey": hex::encode(custody.script_pubkey().as_bytes()),
+            "descriptor": custody.descriptor(),
             "minSats": spec.min_pegin.0,
             "confirmations": spec.confirmations,
             "recipient": recipient,

@@ -131,13 +131,15 @@ async fn carry_out(
 /// A change of the federation, signed by its only member.
 fn signed_change(chain: &Chain, key: &SecretKey, members: &Members) -> FederationChange {
     let epoch = chain.view().epoch;
-    let signature = key.sign(chain.verifier().federation_signing_root(epoch, members));
+    let signature =
+        key.sign(chain.verifier().federation_signing_root(epoch, members, &alys_primitives::Optional::default()));
     let mut bitfield = BitVector::new();
     bitfield.set(0, true).unwrap();
     FederationChange {
         genesis_root: chain.view().genesis_root,
         epoch,
         members: members.clone(),
+        custody: alys_primitives::Optional::default(),
         bitfield,
         aggregate_signature: signature.to_bytes().into(),
     }

@@ -169,7 +169,7 @@ impl World {
                 Some((signer, index))
             })
             .collect();
-        let root = verifier.federation_signing_root(epoch, &list);
+        let root = verifier.federation_signing_root(epoch, &list, &alys_primitives::Optional::empty());
         let change = self.forge.federation_change(root, epoch, members, &signers);
         match verifier.federation_change(change) {
             Ok(change) => {

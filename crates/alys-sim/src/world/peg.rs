@@ -91,6 +91,7 @@ pub(super) fn spec() -> PegSpec {
         initial_fee_rate: 2_000,
         max_fee_rate: 20_000,
         bump_interval: 2,
+        old_address_grace: 20,
         custody_keys: CustodyKeys::new((0..4).map(key).collect()).unwrap_or_default(),
         custody_threshold: 2,
     }
