@@ -1,4 +1,4 @@
-//! The operator's listener: `/metrics`, `/healthz` and `/readyz`.
+//! The operator's listener: `/metrics`, `/healthz`, `/readyz`, and a page for people at `/dashboard` that reads them.
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -20,6 +20,13 @@ const MAX_CONNECTIONS: usize = 32;
 
 /// How long a client may take to send its request line and headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The page and what it consists of. Nothing of it comes from elsewhere, and the policy lets nothing else in.
+const PAGE: &str = include_str!("dashboard.html");
+const SCRIPT: &str = include_str!("dashboard.js");
+const STYLE: &str = include_str!("dashboard.css");
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
 
 /// Whether the node can do its work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,8 +119,27 @@ fn answer(ops: &Ops, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             Some(handle) => text(StatusCode::OK, handle.render()),
             None => text(StatusCode::NOT_FOUND, "no metrics recorder in this process\n".to_owned()),
         },
-        _ => text(StatusCode::NOT_FOUND, "known: /metrics /healthz /readyz\n".to_owned()),
+        "/" | "/dashboard" => page(PAGE, "text/html; charset=utf-8"),
+        "/dashboard.js" => page(SCRIPT, "text/javascript; charset=utf-8"),
+        "/dashboard.css" => page(STYLE, "text/css; charset=utf-8"),
+        _ => text(StatusCode::NOT_FOUND, "known: /dashboard /metrics /healthz /readyz\n".to_owned()),
     }
+}
+
+/// A part of the page, under the policy.
+fn page(content: &'static str, kind: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(content.as_bytes())));
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (http::header::CONTENT_TYPE, kind),
+        (http::header::CONTENT_SECURITY_POLICY, POLICY),
+        (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (http::header::REFERRER_POLICY, "no-referrer"),
+        (http::header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, http::HeaderValue::from_static(value));
+    }
+    response
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
@@ -123,4 +149,61 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
         .headers_mut()
         .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_comes_with_a_strict_policy_and_names_nothing_from_elsewhere() {
+        let response = page(PAGE, "text/html; charset=utf-8");
+        let policy = response.headers().get(http::header::CONTENT_SECURITY_POLICY);
+        let policy = policy.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+        for content in [PAGE, SCRIPT, STYLE] {
+            assert!(!content.contains("://") && !content.contains("onload="), "{content}");
+        }
+        assert!(!PAGE.contains("style=") && !PAGE.contains("<style"), "the policy refuses inline styles");
+    }
+
+    #[test]
+    fn every_metric_of_the_page_the_dashboard_and_the_alerts_is_one_that_the_program_names() {
+        let sources = sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
+        let documents = [
+            SCRIPT,
+            include_str!("../../../../docs/ops/alerts.yml"),
+            include_str!("../../../../docs/ops/grafana-dashboard.json"),
+        ];
+        let mut seen = 0;
+        for document in documents {
+            let words = document.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            // A prefix of several in the page's script ends with an underscore.
+            for word in words.filter(|word| word.starts_with("alys_") && !word.ends_with('_') && *word != "alys_actors")
+            {
+                let name = word.trim_end_matches("_bucket");
+                assert!(sources.contains(&format!("\"{name}\"")), "{name} is not exported");
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    /// The product code of all crates.
+    fn sources(crates: &std::path::Path) -> String {
+        let mut text = String::new();
+        let mut folders: Vec<_> =
+            std::fs::read_dir(crates).into_iter().flatten().flatten().map(|it| it.path().join("src")).collect();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("gateway/ops.rs") {
+                    text.push_str(&std::fs::read_to_string(path).unwrap_or_default());
+                }
+            }
+        }
+        text
+    }
 }
