@@ -221,7 +221,7 @@ pub fn sweep_coins(free: &[Coin], from: &Custody, to: &Custody, fee_rate: u64) -
     order.sort_unstable_by_key(|coin| (std::cmp::Reverse(coin.value), coin.txid, coin.vout));
     let Some(first) = order.first().map(|coin| (*coin).clone()) else { return Err(PaymentError::Empty) };
     let weight = |coins: &[Coin]| sweep_shape(from, to, coins).weight().to_wu();
-    let one = weight(&[first.clone()]);
+    let one = weight(std::slice::from_ref(&first));
     let each = weight(&[first.clone(), first]).saturating_sub(one);
     let cost = each.div_ceil(4).checked_mul(fee_rate).ok_or(PaymentError::Overflow)?.div_ceil(1000);
     let room = MAX_WEIGHT.saturating_sub(one).checked_div(each.max(1)).unwrap_or(0).saturating_add(1);
