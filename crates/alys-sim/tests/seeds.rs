@@ -73,20 +73,15 @@ fn a_seed_repeats_itself_and_another_one_does_not() {
 /// A mistake, and the seed that is known to show it; [`planted_mistakes_are_found`] says so if the code moves on.
 fn shown_by(plant: Plant) -> u64 {
     match plant {
-        Plant::HalfIsQuorum
-        | Plant::ApproveAnything
-        | Plant::CarryTwice
-        | Plant::WorkNotKept
-        | Plant::MintAgain
-        | Plant::PayAgain => 1,
-        Plant::EvidenceUnchecked => 2,
-        Plant::CountStrangers | Plant::SkippedSync | Plant::LostSigningRecord => 3,
-        Plant::WorkUnchecked => 4,
-        Plant::ProofsNotKept => 5,
-        Plant::NewestHeadWins => 7,
-        Plant::ReleaseBeforePersist => 8,
-        Plant::StaleHeights => 18,
-        Plant::BundleUnchecked => 109,
+        Plant::HalfIsQuorum | Plant::CarryTwice | Plant::WorkNotKept | Plant::MintAgain | Plant::PayAgain => 1,
+        Plant::ApproveAnything | Plant::EvidenceUnchecked => 2,
+        Plant::CountStrangers | Plant::ProofsNotKept | Plant::SkippedSync => 3,
+        Plant::WorkUnchecked => 6,
+        Plant::LostSigningRecord => 10,
+        Plant::ReleaseBeforePersist => 11,
+        Plant::NewestHeadWins => 15,
+        Plant::StaleHeights => 42,
+        Plant::BundleUnchecked => 144,
     }
 }
 

@@ -173,7 +173,8 @@ pub(crate) struct Db {
 /// How an executor's database failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageFailure {
-    /// Whether a write failed, so that what is on disk is unknown; otherwise something that was stored can't be read.
+    /// Whether the disk failed a write, so that what is on disk is unknown; otherwise something that was stored can't be
+    /// read. Damage that RocksDB finds while it merges files fails the writes that follow, and is damage all the same.
     pub is_write: bool,
     /// What the database said.
     pub reason: String,
@@ -262,7 +263,8 @@ impl Db {
         options.set_sync(sync);
         Ok(self.inner.write_opt(batch, &options).inspect_err(|error| {
             let reason = format!("execution database: {error}");
-            self.failure.get_or_init(|| StorageFailure { is_write: true, reason });
+            let is_write = error.kind() != rocksdb::ErrorKind::Corruption;
+            self.failure.get_or_init(|| StorageFailure { is_write, reason });
         })?)
     }
 
