@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ledger::Ledger;
+use crate::chance::Random;
 use crate::failure::Failure;
 use crate::federation::{Federation, Node, START};
+
+/// How a node ends that found damage in its databases (`docs/OPERATIONS.md`, exit codes).
+const DAMAGE: &str = "exit status: 65";
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(super) enum Kind {
     Kill,
     /// SIGKILL of every node at once.
     Blackout,
+    /// SIGKILL and the loss of what was not synced, once more while the node comes up again; at times of every node.
+    PowerCut,
     /// SIGSTOP and SIGCONT.
     Pause,
     /// The nodes are parted in two groups.
@@ -33,9 +39,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Kill,
         Self::Blackout,
+        Self::PowerCut,
         Self::Pause,
         Self::Partition,
         Self::Corrupt,
@@ -49,6 +56,7 @@ impl Kind {
         match self {
             Self::Kill => "kill",
             Self::Blackout => "blackout",
+            Self::PowerCut => "power-cut",
             Self::Pause => "pause",
             Self::Partition => "partition",
             Self::Corrupt => "corrupt",
@@ -62,7 +70,23 @@ impl Kind {
     /// Whether it needs the preloaded library.
     pub(super) fn is_preloaded(self) -> bool {
         // A full disk as well: a file system that hands out room in advance is not full where it matters.
-        matches!(self, Self::Clock | Self::DiskFull | Self::SyncError)
+        matches!(self, Self::PowerCut | Self::Clock | Self::DiskFull | Self::SyncError)
+    }
+
+    /// Members that it takes: somebody must be parted from, and somebody must have what a damaged node lost.
+    pub(super) fn least_nodes(self) -> usize {
+        match self {
+            Self::Corrupt => 4,
+            Self::Partition => 2,
+            Self::Kill
+            | Self::Blackout
+            | Self::PowerCut
+            | Self::Pause
+            | Self::Clock
+            | Self::DiskFull
+            | Self::SyncError
+            | Self::Memory => 1,
+        }
     }
 }
 
@@ -100,7 +124,9 @@ impl Fault {
             // A second damaged node would leave nobody to sync from in time.
             Kind::Corrupt | Kind::Clock | Kind::DiskFull | Kind::SyncError | Kind::Memory => 1,
             Kind::Blackout => nodes,
-            Kind::Kill | Kind::Pause => 1 + usize::from(random.below(4) == 0),
+            Kind::PowerCut if random.below(4) == 0 => nodes,
+            Kind::PowerCut => 1,
+            Kind::Kill | Kind::Pause => 1 + usize::from(nodes > 1 && random.below(4) == 0),
         };
         let mut all: Vec<usize> = (0..nodes).collect();
         let mut victims = Vec::new();
@@ -112,16 +138,31 @@ impl Fault {
         let least = match kind {
             // Long enough that the node meets its slots, and has to write.
             Kind::Clock | Kind::DiskFull | Kind::SyncError | Kind::Memory => 8,
-            Kind::Kill | Kind::Blackout | Kind::Pause | Kind::Partition | Kind::Corrupt => 2,
+            Kind::Kill | Kind::Blackout | Kind::PowerCut | Kind::Pause | Kind::Partition | Kind::Corrupt => 2,
         };
         let seconds = least + random.below(10);
         let duration = Duration::from_millis(seconds * 1000 + random.below(1000));
         Self { kind, nodes: victims, duration, seed: random.next() }
     }
 
+    /// Damage goes where unnoticed damage is: two such nodes at a time would leave too few to learn from.
+    pub(super) fn aim(&mut self, federation: &Federation) {
+        if let Some(node) = federation.nodes.iter().find(|node| self.kind == Kind::Corrupt && node.damaged) {
+            self.nodes = vec![node.index];
+        }
+    }
+
     pub(super) fn inflict(&self, federation: &mut Federation) -> Result<(), Failure> {
         match self.kind {
             Kind::Kill | Kind::Blackout => self.each(federation, |node| node.kill()),
+            Kind::PowerCut => {
+                let mut random = Random::new(self.seed);
+                self.each(federation, |node| node.kill());
+                for node in self.victims(federation) {
+                    let lost = node.lose_unsynced(&mut random)?;
+                    println!("         node {} lost {} bytes of {} files", node.index, lost.bytes, lost.files);
+                }
+            }
             Kind::Pause => self.each(federation, |node| node.signal("STOP")),
             Kind::Partition => federation.links.partition(&self.nodes),
             Kind::Clock => {
@@ -150,6 +191,9 @@ impl Fault {
                 for index in &self.nodes {
                     let database = if random.below(2) == 0 { "chain/rocksdb" } else { "evm" };
                     flip(&data(federation, *index).join(database), &mut random)?;
+                    if let Some(node) = federation.nodes.get_mut(*index) {
+                        node.damaged = true;
+                    }
                 }
             }
         }
@@ -168,6 +212,16 @@ impl Fault {
                         node.kill();
                         start_again(node, ledger)?;
                     }
+                }
+            }
+            Kind::PowerCut => {
+                let mut random = Random::new(self.seed.wrapping_add(1));
+                for node in self.victims(federation) {
+                    node.start()?;
+                    std::thread::sleep(Duration::from_millis(self.seed % 1500));
+                    node.kill();
+                    node.lose_unsynced(&mut random)?;
+                    start_again(node, ledger)?;
                 }
             }
             Kind::Blackout => {
@@ -220,15 +274,16 @@ impl Fault {
 
     /// Brings back a node that ended by itself, if that was to be expected of this fault.
     pub(super) fn revive(&self, federation: &mut Federation, index: usize, end: &str) -> Result<Revival, Failure> {
+        // Bytes that nobody needs when a node starts are read later: at the next restart, or when files are merged.
+        if end == DAMAGE && federation.nodes.get(index).is_some_and(|node| node.damaged) {
+            println!("         node {index} noticed the damage ({end}); it begins with empty databases");
+            begin_anew(federation, index)?;
+            return Ok(Revival::Anew);
+        }
         if !self.nodes.contains(&index) {
             return Ok(Revival::Unexpected);
         }
         match self.kind {
-            Kind::Corrupt => {
-                println!("         node {index} noticed the damage ({end}); it begins with empty databases");
-                begin_anew(federation, index)?;
-                Ok(Revival::Anew)
-            }
             Kind::DiskFull | Kind::SyncError | Kind::Memory => {
                 println!("         node {index} had ended ({end}); it is started again");
                 if let Some(node) = federation.nodes.get_mut(index) {
@@ -236,7 +291,13 @@ impl Fault {
                 }
                 Ok(Revival::Restarted)
             }
-            Kind::Kill | Kind::Blackout | Kind::Pause | Kind::Partition | Kind::Clock => Ok(Revival::Unexpected),
+            Kind::Kill
+            | Kind::Blackout
+            | Kind::PowerCut
+            | Kind::Pause
+            | Kind::Partition
+            | Kind::Corrupt
+            | Kind::Clock => Ok(Revival::Unexpected),
         }
     }
 
@@ -255,7 +316,8 @@ impl Fault {
     }
 }
 
-/// Starts a node that was killed, and notes its first answer. That it does not come up again is a broken promise.
+/// Starts a node that was killed, and notes its first answer. That it does not come up again is a broken promise, unless
+/// it found damage from before: then it waits for [`Fault::revive`].
 fn start_again(node: &mut Node, ledger: &mut Ledger) -> Result<(), Failure> {
     node.start()?;
     match node.until_answers(START) {
@@ -263,6 +325,7 @@ fn start_again(node: &mut Node, ledger: &mut Ledger) -> Result<(), Failure> {
             ledger.observe_one(node.index, &status);
             Ok(())
         }
+        Err(_) if node.damaged && node.exit().as_deref() == Some(DAMAGE) => Ok(()),
         Err(failure) => {
             let end = node.ended().map(|end| format!(" ({end})")).unwrap_or_default();
             ledger.violations.push(format!("node {} did not come up again after SIGKILL{end}", node.index));
@@ -281,6 +344,7 @@ fn begin_anew(federation: &mut Federation, index: usize) -> Result<(), Failure> 
             fs::remove_dir_all(&path).map_err(|error| Failure::file("remove", &path, &error))?;
         }
     }
+    node.damaged = false;
     node.start()
 }
 
@@ -320,33 +384,6 @@ fn flip(folder: &Path, random: &mut Random) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Chance from a seed (splitmix64): the same seed gives the same faults in the same order.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `limit`.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub(super) fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
-        let index = self.below(items.len().try_into().unwrap_or(1));
-        items.get(usize::try_from(index).unwrap_or(0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,12 +402,14 @@ mod tests {
     fn victims_are_different_nodes_of_the_federation() {
         let mut random = Random::new(3);
         for kind in Kind::ALL {
-            for _ in 0..50 {
-                let fault = Fault::draw(kind, 4, &mut random);
-                let mut nodes = fault.nodes.clone();
-                nodes.dedup();
-                assert_eq!(nodes, fault.nodes);
-                assert!(!nodes.is_empty() && nodes.iter().all(|node| *node < 4));
+            for size in kind.least_nodes()..=4 {
+                for _ in 0..50 {
+                    let fault = Fault::draw(kind, size, &mut random);
+                    let mut nodes = fault.nodes.clone();
+                    nodes.dedup();
+                    assert_eq!(nodes, fault.nodes);
+                    assert!(!nodes.is_empty() && nodes.iter().all(|node| *node < size));
+                }
             }
         }
     }

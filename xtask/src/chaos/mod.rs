@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::chance::Random;
 use crate::failure::Failure;
 use crate::federation::{Federation, Plan, line, program};
 use crate::testnet::number;
-use faults::{Fault, Kind, Random, Revival};
+use faults::{Fault, Kind, Revival};
 use ledger::Ledger;
 use report::{Report, write};
 use transactions::Load;
@@ -34,6 +35,9 @@ const RECOVERY: Duration = Duration::from_secs(90);
 
 /// Quiet time between two faults.
 const QUIET: Duration = Duration::from_secs(4);
+
+/// The longest quiet time where faults are counted, in milliseconds.
+const PACE: u64 = 1500;
 
 /// How often the nodes are watched.
 const WATCH: Duration = Duration::from_millis(250);
@@ -51,6 +55,8 @@ struct Arguments {
     keep: bool,
     rate: f64,
     canary: bool,
+    /// Faults after which the run ends, whatever the time, with little pause between them.
+    cycles: Option<u64>,
 }
 
 pub(crate) fn chaos(args: &[String]) -> Result<(), Failure> {
@@ -129,14 +135,25 @@ impl Run {
         let deadline = self.began + Duration::from_secs(arguments.minutes.saturating_mul(60));
         // Each kind once first, in the order given; then by chance.
         let mut first = arguments.kinds.iter().copied();
+        let mut done = 0;
         loop {
-            self.watch(federation, QUIET);
+            let quiet = match arguments.cycles {
+                None => QUIET,
+                Some(_) => Duration::from_millis(self.random.below(PACE)),
+            };
+            self.watch(federation, quiet);
+            let over = arguments.cycles.map_or_else(|| Instant::now() >= deadline, |cycles| done >= cycles);
             let kind = match first.next() {
                 Some(kind) => kind,
-                None if Instant::now() >= deadline => break,
+                None if over => break,
                 None => *self.random.pick(&arguments.kinds).unwrap_or(&Kind::Kill),
             };
-            let fault = Fault::draw(kind, federation.nodes.len(), &mut self.random);
+            let mut fault = Fault::draw(kind, federation.nodes.len(), &mut self.random);
+            fault.aim(federation);
+            if arguments.cycles.is_some() {
+                fault.duration = Duration::ZERO;
+            }
+            done += 1;
             println!("{:>5} s  {fault}", self.began.elapsed().as_secs());
             fault.inflict(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
             self.watch(federation, fault.duration);
@@ -238,14 +255,16 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
         keep: false,
         rate: RATE,
         canary: false,
+        cycles: None,
     };
     let mut args = args.iter();
     while let Some(argument) = args.next() {
         let mut value = || args.next().ok_or_else(|| Failure::usage(format!("{argument} needs a value")));
         match argument.as_str() {
             "--seed" => arguments.seed = number(value()?, 0..=u64::MAX)?,
-            "--nodes" => arguments.plan.nodes = number(value()?, 4..=16)?.try_into().unwrap_or(4),
+            "--nodes" => arguments.plan.nodes = number(value()?, 1..=16)?.try_into().unwrap_or(4),
             "--minutes" => arguments.minutes = number(value()?, 1..=100_000)?,
+            "--cycles" => arguments.cycles = Some(number(value()?, 1..=1_000_000)?),
             "--slot-seconds" => arguments.plan.slot_seconds = number(value()?, 1..=60)?,
             "--faults" => arguments.kinds = kinds(value()?)?,
             "--report" => arguments.report = PathBuf::from(value()?),
@@ -256,6 +275,9 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             "--keep" => arguments.keep = true,
             other => return Err(Failure::usage(format!("unexpected argument '{other}'"))),
         }
+    }
+    if let Some(kind) = arguments.kinds.iter().find(|kind| kind.least_nodes() > arguments.plan.nodes) {
+        return Err(Failure::usage(format!("{} takes at least {} nodes", kind.name(), kind.least_nodes())));
     }
     arguments.plan.preloaded = arguments.kinds.iter().any(|kind| kind.is_preloaded());
     arguments.plan.small_disks = arguments.kinds.contains(&Kind::DiskFull);

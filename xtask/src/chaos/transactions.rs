@@ -120,6 +120,10 @@ pub(super) fn audit(federation: &Federation, transactions: &[Transaction]) -> Ou
             }
             thread::sleep(PAUSE);
         }
+        // The others still have what a damaged database lost.
+        if node.damaged {
+            continue;
+        }
         outcome.lost = outcome.lost.max(missing.len());
         if let Some(Transaction { hash, node: by, nonce }) = missing.first() {
             outcome.violations.push(format!(

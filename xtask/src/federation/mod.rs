@@ -2,6 +2,7 @@
 
 mod disk;
 mod node;
+mod power;
 mod preload;
 mod proxy;
 mod rpc;
@@ -124,12 +125,13 @@ impl Federation {
             let log = plan.folder.join(format!("node-{index}.log"));
             let mut node = Node::new(index, program.to_owned(), arguments, rpc, metrics, log);
             node.environment.clone_from(&plan.environment);
+            let data = chain.join(format!("member-{index}/data"));
             if let Some(library) = &library {
                 let control = plan.folder.join(format!("faults-{index}"));
-                node.preload = Some(preload::Preload::new(library.clone(), control)?);
+                node.preload = Some(preload::Preload::new(library.clone(), control, data.clone())?);
             }
             if plan.small_disks {
-                node.disk = Some(disk::SmallDisk::mount(&chain.join(format!("member-{index}/data")))?);
+                node.disk = Some(disk::SmallDisk::mount(&data)?);
             }
             nodes.push(node);
         }

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::disk::SmallDisk;
+use super::power::Lost;
 use super::preload::Preload;
 use super::rpc::{Status, status};
+use crate::chance::Random;
 use crate::failure::Failure;
 
 /// How long a status may take.
@@ -30,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) metrics: SocketAddr,
     pub(crate) log: PathBuf,
     process: Option<Child>,
+    /// Whether bytes of its databases were changed that it has not noticed yet.
+    pub(crate) damaged: bool,
     pub(super) environment: Vec<(String, String)>,
     pub(super) preload: Option<Preload>,
     pub(super) disk: Option<SmallDisk>,
@@ -52,6 +56,7 @@ impl Node {
             metrics,
             log,
             process: None,
+            damaged: false,
             environment: Vec::new(),
             preload: None,
             disk: None,
@@ -66,7 +71,7 @@ impl Node {
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(preload) = &self.preload {
-            preload.apply(&mut command);
+            preload.apply(&mut command)?;
         }
         let process = command
             .spawn()
@@ -99,6 +104,11 @@ impl Node {
         Ok(())
     }
 
+    /// Takes from its files what was not synced, after it was killed.
+    pub(crate) fn lose_unsynced(&self, random: &mut Random) -> Result<Lost, Failure> {
+        self.preload.as_ref().map_or(Ok(Lost::default()), |preload| preload.lose_unsynced(random))
+    }
+
     /// Fills its disk.
     pub(crate) fn fill_disk(&self) -> Result<(), Failure> {
         self.disk.as_ref().map_or(Ok(()), SmallDisk::fill)
@@ -124,8 +134,9 @@ impl Node {
         Some(ended.to_string())
     }
 
-    fn has_ended(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(Some(_))))
+    /// Likewise, but it still counts as one that runs.
+    pub(crate) fn exit(&mut self) -> Option<String> {
+        Some(self.process.as_mut()?.try_wait().ok()??.to_string())
     }
 
     /// SIGKILL.
@@ -169,7 +180,7 @@ impl Node {
             if let Some(status) = self.status() {
                 return Ok(status);
             }
-            if Instant::now() > deadline || self.has_ended() {
+            if Instant::now() > deadline || self.exit().is_some() {
                 let log = self.log.display();
                 return Err(Failure::work(format!("node {} does not answer; its log is {log}", self.index)));
             }

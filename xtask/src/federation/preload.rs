@@ -1,30 +1,37 @@
 //! Faults of the operating system for one process: a small preloaded library that sets its wall clock off and makes its
-//! syncs fail, as a file tells it while the process runs.
+//! syncs fail, as a file tells it while the process runs, and notes what was synced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::power::{self, Lost};
+use crate::chance::Random;
 use crate::failure::Failure;
 use crate::run::run;
 
-/// The library. Two numbers of eight bytes are mapped: milliseconds that are added to wall-clock time (monotonic time is
+/// The library. It notes the synced lengths of files for [`power`]. Two numbers of eight bytes are mapped: milliseconds that are added to wall-clock time (monotonic time is
 /// left alone, as it is when somebody sets a machine's clock), and whether syncs fail.
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 struct control { int64_t offset; int64_t failing; };
 static volatile struct control *control;
+static int notes = -1;
 
 __attribute__((constructor)) static void begin(void) {
+    const char *noted = getenv("ALYS_SYNCED");
+    if (noted) notes = open(noted, O_WRONLY | O_APPEND | O_CLOEXEC);
     const char *path = getenv("ALYS_FAULTS");
     int file = path ? open(path, O_RDONLY) : -1;
     if (file < 0) return;
@@ -46,14 +53,47 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     return result;
 }
 
+static void note(const struct stat *file, uint64_t length) {
+    int before = errno;
+    uint64_t numbers[3] = { file->st_dev, file->st_ino, length };
+    if (notes >= 0 && write(notes, numbers, sizeof numbers) != sizeof numbers) abort();
+    errno = before;
+}
+
 static int synced(const char *name, int file) {
     if (control && control->failing) {
         errno = EIO;
         return -1;
     }
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
-    return real(file);
+    struct stat before;
+    int known = notes >= 0 && fstat(file, &before) == 0 && S_ISREG(before.st_mode);
+    int result = real(file);
+    if (result == 0 && known) note(&before, before.st_size);
+    return result;
 }
+
+/* A new file may have the inode of one that was synced and removed. */
+static int opened(const char *name, const char *path, int flags, mode_t mode) {
+    int (*real)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, name);
+    int file = real(path, flags, mode);
+    struct stat now;
+    if (notes >= 0 && file >= 0 && (flags & (O_CREAT | O_TRUNC)) && fstat(file, &now) == 0 && S_ISREG(now.st_mode)
+        && now.st_size == 0)
+        note(&now, 0);
+    return file;
+}
+
+#define OPEN(name) \
+    int name(const char *path, int flags, ...) { \
+        va_list more; \
+        va_start(more, flags); \
+        mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0; \
+        va_end(more); \
+        return opened(#name, path, flags, mode); \
+    }
+OPEN(open)
+OPEN(open64)
 
 /* As on a file system that gives no room in advance: then a full disk is full at the next byte. */
 int fallocate(int file, int mode, off_t from, off_t length) {
@@ -69,6 +109,8 @@ int fdatasync(int file) { return synced("fdatasync", file); }
 pub(super) struct Preload {
     library: PathBuf,
     control: PathBuf,
+    notes: PathBuf,
+    data: PathBuf,
 }
 
 /// Compiles the library into `folder`.
@@ -82,14 +124,23 @@ pub(super) fn compile(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 impl Preload {
-    /// The right time, and syncs that work.
-    pub(super) fn new(library: PathBuf, control: PathBuf) -> Result<Self, Failure> {
+    /// The right time, and syncs that work, for a node whose files are in `data`.
+    pub(super) fn new(library: PathBuf, control: PathBuf, data: PathBuf) -> Result<Self, Failure> {
         fs::write(&control, [0; 16]).map_err(|error| Failure::file("write", &control, &error))?;
-        Ok(Self { library, control })
+        let notes = control.with_extension("synced");
+        Ok(Self { library, control, notes, data })
     }
 
-    pub(super) fn apply(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("ALYS_FAULTS", &self.control);
+    /// Makes a process run with the library.
+    pub(super) fn apply(&self, command: &mut Command) -> Result<(), Failure> {
+        power::on(&self.data, &self.notes)?;
+        command.env("LD_PRELOAD", &self.library).env("ALYS_FAULTS", &self.control).env("ALYS_SYNCED", &self.notes);
+        Ok(())
+    }
+
+    /// Takes from the files what was not synced.
+    pub(super) fn lose_unsynced(&self, random: &mut Random) -> Result<Lost, Failure> {
+        power::cut(&self.data, &self.notes, random)
     }
 
     /// Sets the clock so many milliseconds ahead (or behind).
