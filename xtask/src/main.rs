@@ -45,7 +45,7 @@ usage: cargo xtask <command>
   testnet [--nodes 4] [--slot-seconds 2] [--kill-every 20s] [--seconds N] [--data-dir DIR] [--keep] [--no-mine]
           [--debug | --binary FILE]
                             run a federation of processes with a merged miner and a regtest Bitcoin; ctrl-C stops all
-  chaos [--seed N] [--nodes 4] [--minutes 2 | --cycles N] [--faults kill,power-cut,pause,partition,corrupt,…] [--rate 2]
+  chaos [--seed N] [--nodes 4] [--minutes 2 | --cycles N] [--faults all | kill,power-cut,pause,…] [--rate 2]
         [--report DIR] [--keep] [--canary] [--debug | --binary FILE]
                             inflict faults on a federation of processes and judge it from outside; exit codes 3 a broken
                             promise, 4 no progress, 5 a fault that never happened, 6 the run itself failed

@@ -2,14 +2,12 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
-use crate::federation::{Federation, Log, Plan, line, percentile, program};
+use crate::federation::{Bitcoin, Federation, Log, Plan, line, percentile, program};
 
 /// How often the nodes are asked and a line is printed.
 const LINE: Duration = Duration::from_secs(2);
@@ -28,12 +26,14 @@ struct Arguments {
 ///
 /// Ctrl-C reaches every process of the terminal's foreground group: the nodes and the miner stop in order by themselves.
 pub(crate) fn testnet(args: &[String]) -> Result<(), Failure> {
-    let Arguments { mut plan, kill_every, seconds, keep } = parse(args)?;
+    let Arguments { plan, kill_every, seconds, keep } = parse(args)?;
     let program = program(&plan)?;
     fs::create_dir_all(&plan.folder).map_err(|error| Failure::file("make", &plan.folder, &error))?;
     let began = Instant::now();
-    let _bitcoin = Bitcoin::start(&program, &mut plan)?;
     let mut federation = Federation::start(&program, &plan)?;
+    for (name, value) in federation.bitcoin.iter().flat_map(Bitcoin::environment) {
+        println!("{name}={value}");
+    }
     println!(
         "{} nodes answer after {:.1} s; folder {}",
         plan.nodes,
@@ -96,40 +96,6 @@ pub(crate) fn testnet(args: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The regtest Bitcoin that all members share. Ctrl-C ends it as it ends the nodes; otherwise it goes with this value.
-struct Bitcoin(Child);
-
-impl Bitcoin {
-    /// Starts it, and tells the nodes of the plan where it is.
-    fn start(program: &Path, plan: &mut Plan) -> Result<Self, Failure> {
-        let folder = plan.folder.join("bitcoin");
-        let mut command = Command::new(program);
-        command.args(["bitcoin-regtest", "--listen=127.0.0.1:0", "--log=warn", "--data-dir"]).arg(&folder);
-        let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        let mut bitcoin = Self(started.map_err(|error| Failure::work("cannot start the regtest").because(error))?);
-        let mut url = None;
-        if let Some(output) = bitcoin.0.stdout.take() {
-            // Both of its lines: nobody may hang up while it writes.
-            let lines: Vec<String> = BufReader::new(output).lines().map_while(Result::ok).take(2).collect();
-            url = lines.first().and_then(|line| line.split_whitespace().last()).map(str::to_owned);
-        }
-        let url = url.ok_or_else(|| Failure::work("the regtest did not say where it listens"))?;
-        let cookie = folder.join(".cookie");
-        println!("Bitcoin regtest  {url}  cookie {}", cookie.display());
-        plan.environment.push(("ALYS_BITCOIN_URL".to_owned(), url));
-        plan.environment.push(("ALYS_BITCOIN_COOKIE_FILE".to_owned(), cookie.display().to_string()));
-        Ok(bitcoin)
-    }
-}
-
-impl Drop for Bitcoin {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn summary(federation: &Federation, mut lags: Vec<u64>) -> Result<(), Failure> {
     let mut millis = Vec::new();
     let mut alarms = 0;
@@ -168,6 +134,8 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
         preloaded: false,
         environment: Vec::new(),
         small_disks: false,
+        bitcoin: true,
+        client: false,
     };
     let (mut kill_every, mut seconds, mut keep) = (None, None, false);
     let mut args = args.iter();

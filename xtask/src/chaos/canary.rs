@@ -31,6 +31,8 @@ pub(super) fn canary(arguments: &Arguments) -> Result<(), Failure> {
         run.plan.folder = arguments.plan.folder.join(mistake);
         run.plan.preloaded = false;
         run.plan.small_disks = false;
+        run.plan.bitcoin = false;
+        run.plan.client = false;
         run.plan.environment.push((VARIABLE.to_owned(), mistake.to_owned()));
         run.report = arguments.report.join(mistake);
         println!("== {mistake}, with {}", kind.name());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ledger::Ledger;
 use crate::chance::Random;
 use crate::failure::Failure;
-use crate::federation::{Federation, Node, START};
+use crate::federation::{Federation, Node, START, Service};
 
 /// How a node ends that found damage in its databases (`docs/OPERATIONS.md`, exit codes).
 const DAMAGE: &str = "exit status: 65";
@@ -36,10 +36,18 @@ pub(super) enum Kind {
     SyncError,
     /// A node gets no more memory for a while.
     Memory,
+    /// SIGKILL of the Bitcoin that all nodes share.
+    BitcoinAway,
+    /// Its answers are false.
+    BitcoinLies,
+    /// SIGKILL of the execution client that the last node has.
+    ExecutionAway,
+    /// Its answers are false.
+    ExecutionLies,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Kill,
         Self::Blackout,
         Self::PowerCut,
@@ -50,6 +58,10 @@ impl Kind {
         Self::DiskFull,
         Self::SyncError,
         Self::Memory,
+        Self::BitcoinAway,
+        Self::BitcoinLies,
+        Self::ExecutionAway,
+        Self::ExecutionLies,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -64,6 +76,10 @@ impl Kind {
             Self::DiskFull => "disk-full",
             Self::SyncError => "sync-error",
             Self::Memory => "memory",
+            Self::BitcoinAway => "bitcoin-away",
+            Self::BitcoinLies => "bitcoin-lies",
+            Self::ExecutionAway => "execution-away",
+            Self::ExecutionLies => "execution-lies",
         }
     }
 
@@ -85,8 +101,22 @@ impl Kind {
             | Self::Clock
             | Self::DiskFull
             | Self::SyncError
-            | Self::Memory => 1,
+            | Self::Memory
+            | Self::BitcoinAway
+            | Self::BitcoinLies
+            | Self::ExecutionAway
+            | Self::ExecutionLies => 1,
         }
+    }
+
+    /// Whether it is about the Bitcoin that nodes share.
+    pub(super) fn is_of_bitcoin(self) -> bool {
+        matches!(self, Self::BitcoinAway | Self::BitcoinLies)
+    }
+
+    /// Whether it is about an execution client.
+    pub(super) fn is_of_execution(self) -> bool {
+        matches!(self, Self::ExecutionAway | Self::ExecutionLies)
     }
 }
 
@@ -112,7 +142,11 @@ pub(super) struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of nodes {:?} for {:.1} s", self.kind.name(), self.nodes, self.duration.as_secs_f64())
+        write!(f, "{}", self.kind.name())?;
+        if !self.nodes.is_empty() {
+            write!(f, " of nodes {:?}", self.nodes)?;
+        }
+        write!(f, " for {:.1} s", self.duration.as_secs_f64())
     }
 }
 
@@ -124,6 +158,8 @@ impl Fault {
             // A second damaged node would leave nobody to sync from in time.
             Kind::Corrupt | Kind::Clock | Kind::DiskFull | Kind::SyncError | Kind::Memory => 1,
             Kind::Blackout => nodes,
+            // No node's own fault.
+            Kind::BitcoinAway | Kind::BitcoinLies | Kind::ExecutionAway | Kind::ExecutionLies => 0,
             Kind::PowerCut if random.below(4) == 0 => nodes,
             Kind::PowerCut => 1,
             Kind::Kill | Kind::Pause => 1 + usize::from(nodes > 1 && random.below(4) == 0),
@@ -137,7 +173,14 @@ impl Fault {
         victims.sort_unstable();
         let least = match kind {
             // Long enough that the node meets its slots, and has to write.
-            Kind::Clock | Kind::DiskFull | Kind::SyncError | Kind::Memory => 8,
+            Kind::Clock
+            | Kind::DiskFull
+            | Kind::SyncError
+            | Kind::Memory
+            | Kind::BitcoinAway
+            | Kind::BitcoinLies
+            | Kind::ExecutionAway
+            | Kind::ExecutionLies => 8,
             Kind::Kill | Kind::Blackout | Kind::PowerCut | Kind::Pause | Kind::Partition | Kind::Corrupt => 2,
         };
         let seconds = least + random.below(10);
@@ -163,6 +206,8 @@ impl Fault {
                     println!("         node {} lost {} bytes of {} files", node.index, lost.bytes, lost.files);
                 }
             }
+            Kind::BitcoinAway | Kind::ExecutionAway => self.services(federation).for_each(Service::go_away),
+            Kind::BitcoinLies | Kind::ExecutionLies => self.services(federation).for_each(|service| service.lie(true)),
             Kind::Pause => self.each(federation, |node| node.signal("STOP")),
             Kind::Partition => federation.links.partition(&self.nodes),
             Kind::Clock => {
@@ -189,8 +234,10 @@ impl Fault {
                 self.each(federation, |node| node.kill());
                 let mut random = Random::new(self.seed);
                 for index in &self.nodes {
-                    let database = if random.below(2) == 0 { "chain/rocksdb" } else { "evm" };
-                    flip(&data(federation, *index).join(database), &mut random)?;
+                    let data = data(federation, *index);
+                    // The EVM's may be in an execution client.
+                    let evm = Some(data.join("evm")).filter(|folder| random.below(2) == 1 && folder.exists());
+                    flip(&evm.unwrap_or_else(|| data.join("chain/rocksdb")), &mut random)?;
                     if let Some(node) = federation.nodes.get_mut(*index) {
                         node.damaged = true;
                     }
@@ -229,6 +276,14 @@ impl Fault {
                 for node in self.victims(federation) {
                     start_again(node, ledger)?;
                 }
+            }
+            Kind::BitcoinAway | Kind::ExecutionAway => {
+                for service in self.services(federation) {
+                    service.come_back()?;
+                }
+            }
+            Kind::BitcoinLies | Kind::ExecutionLies => {
+                self.services(federation).for_each(|service| service.lie(false));
             }
             Kind::Pause => self.each(federation, |node| node.signal("CONT")),
             Kind::Partition => federation.links.heal(),
@@ -297,6 +352,10 @@ impl Fault {
             | Kind::Pause
             | Kind::Partition
             | Kind::Corrupt
+            | Kind::BitcoinAway
+            | Kind::BitcoinLies
+            | Kind::ExecutionAway
+            | Kind::ExecutionLies
             | Kind::Clock => Ok(Revival::Unexpected),
         }
     }
@@ -307,6 +366,14 @@ impl Fault {
 
     fn victims<'a>(&'a self, federation: &'a mut Federation) -> impl Iterator<Item = &'a mut Node> {
         federation.nodes.iter_mut().filter(|node| self.nodes.contains(&node.index))
+    }
+
+    /// What a fault of no node is about.
+    fn services<'a>(&self, federation: &'a mut Federation) -> impl Iterator<Item = &'a mut Service> {
+        let bitcoin = federation.bitcoin.as_mut().filter(|_| self.kind.is_of_bitcoin());
+        let client = federation.client.as_mut().filter(|_| self.kind.is_of_execution());
+        let bitcoin = bitcoin.map(|bitcoin| &mut bitcoin.service);
+        bitcoin.into_iter().chain(client.map(|client| &mut client.service))
     }
 
     /// How far a clock jumps, in milliseconds: seconds to an hour, either way.
@@ -408,7 +475,9 @@ mod tests {
                     let mut nodes = fault.nodes.clone();
                     nodes.dedup();
                     assert_eq!(nodes, fault.nodes);
-                    assert!(!nodes.is_empty() && nodes.iter().all(|node| *node < size));
+                    let of_nodes = !kind.is_of_bitcoin() && !kind.is_of_execution();
+                    assert_eq!(of_nodes, !nodes.is_empty());
+                    assert!(nodes.iter().all(|node| *node < size));
                 }
             }
         }

@@ -39,6 +39,9 @@ const QUIET: Duration = Duration::from_secs(4);
 /// The longest quiet time where faults are counted, in milliseconds.
 const PACE: u64 = 1500;
 
+/// Time between two blocks of the regtest Bitcoin, whose headers the chain carries.
+const BITCOIN_BLOCKS: Duration = Duration::from_secs(5);
+
 /// How often the nodes are watched.
 const WATCH: Duration = Duration::from_millis(250);
 
@@ -80,6 +83,7 @@ fn carry_out(program: &Path, arguments: &Arguments) -> Result<(), Failure> {
         ledger: Ledger::default(),
         report: Report::new(arguments.seed, arguments.plan.nodes, &arguments.kinds),
         began: Instant::now(),
+        mined: Instant::now(),
     };
     let outcome = run.carry_out(&mut federation, program, arguments);
     if let Err(failure) = &outcome {
@@ -121,6 +125,8 @@ struct Run {
     ledger: Ledger,
     report: Report,
     began: Instant,
+    /// When the last block of the regtest Bitcoin was made.
+    mined: Instant,
 }
 
 impl Run {
@@ -189,6 +195,13 @@ impl Run {
         let until = Instant::now() + duration;
         while Instant::now() < until {
             self.ledger.observe(&federation.statuses());
+            if let Some(bitcoin) = &federation.bitcoin
+                && self.mined.elapsed() >= BITCOIN_BLOCKS
+            {
+                // Without one while it is away.
+                bitcoin.mine();
+                self.mined = Instant::now();
+            }
             thread::sleep(WATCH);
         }
     }
@@ -251,6 +264,8 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             preloaded: false,
             environment: Vec::new(),
             small_disks: false,
+            bitcoin: false,
+            client: false,
         },
         keep: false,
         rate: RATE,
@@ -280,6 +295,8 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
         return Err(Failure::usage(format!("{} takes at least {} nodes", kind.name(), kind.least_nodes())));
     }
     arguments.plan.preloaded = arguments.kinds.iter().any(|kind| kind.is_preloaded());
+    arguments.plan.bitcoin = arguments.kinds.iter().any(|kind| kind.is_of_bitcoin());
+    arguments.plan.client = arguments.kinds.iter().any(|kind| kind.is_of_execution());
     arguments.plan.small_disks = arguments.kinds.contains(&Kind::DiskFull);
     Ok(arguments)
 }
@@ -290,13 +307,16 @@ fn rate(text: &str) -> Result<f64, Failure> {
 }
 
 fn kinds(text: &str) -> Result<Vec<Kind>, Failure> {
+    if text == "all" {
+        return Ok(Kind::ALL.to_vec());
+    }
     let known = || Kind::ALL.map(Kind::name).join(", ");
     text.split(',')
         .map(|name| {
             Kind::ALL
                 .into_iter()
                 .find(|kind| kind.name() == name)
-                .ok_or_else(|| Failure::usage(format!("no fault '{name}'; there are: {}", known())))
+                .ok_or_else(|| Failure::usage(format!("no fault '{name}'; there are: all, {}", known())))
         })
         .collect()
 }

@@ -6,10 +6,12 @@ mod power;
 mod preload;
 mod proxy;
 mod rpc;
+mod service;
 
 pub(crate) use node::{Log, Node, signal};
 pub(crate) use proxy::Links;
 pub(crate) use rpc::{Status, call};
+pub(crate) use service::{Bitcoin, Client, Service};
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -47,12 +49,18 @@ pub(crate) struct Plan {
     pub(crate) environment: Vec<(String, String)>,
     /// Whether each node has a disk that can be filled.
     pub(crate) small_disks: bool,
+    /// Whether the nodes share a regtest Bitcoin.
+    pub(crate) bitcoin: bool,
+    /// Whether the last node has its EVM in an execution client, behind the Engine API.
+    pub(crate) client: bool,
 }
 
 /// The processes and the ways between them.
 pub(crate) struct Federation {
     pub(crate) nodes: Vec<Node>,
     pub(crate) links: Links,
+    pub(crate) bitcoin: Option<Bitcoin>,
+    pub(crate) client: Option<Client>,
     miner: Option<Child>,
     pub(crate) folder: PathBuf,
 }
@@ -90,13 +98,18 @@ impl Federation {
         }
         let peers = (0..plan.nodes)
             .map(|index| {
-                let path = chain.join(format!("member-{index}/peer-id"));
-                let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
+                let text = read_text(&chain.join(format!("member-{index}/peer-id")))?;
                 Ok(text.trim().to_owned())
             })
             .collect::<Result<Vec<_>, Failure>>()?;
-        let ports = free_ports(plan.nodes * 3)?;
-        let ports: Vec<[SocketAddr; 3]> = ports.chunks_exact(3).filter_map(|three| three.try_into().ok()).collect();
+        let ports = free_ports(plan.nodes * 3 + 2)?;
+        let [own @ .., for_bitcoin, for_client] = ports.as_slice() else {
+            return Err(Failure::work("no free loopback ports"));
+        };
+        let bitcoin = plan.bitcoin.then(|| Bitcoin::start(program, *for_bitcoin, &plan.folder)).transpose()?;
+        let genesis = chain.join("genesis.json");
+        let client = plan.client.then(|| Client::start(program, *for_client, &genesis, &plan.folder)).transpose()?;
+        let ports: Vec<[SocketAddr; 3]> = own.chunks_exact(3).filter_map(|three| three.try_into().ok()).collect();
         let listens: Vec<SocketAddr> = ports.iter().map(|[_, _, p2p]| *p2p).collect();
         let links = if plan.proxied { Links::proxied(&listens)? } else { Links::direct(&listens) };
         let library = plan.preloaded.then(|| preload::compile(&plan.folder)).transpose()?;
@@ -111,7 +124,7 @@ impl Federation {
                 })
                 .collect::<Vec<_>>()
                 .join(",");
-            let arguments = vec![
+            let mut arguments = vec![
                 "run".to_owned(),
                 format!("--config={}", chain.join(format!("member-{index}/alys.toml")).display()),
                 format!("--rpc-listen={rpc}"),
@@ -122,9 +135,13 @@ impl Federation {
                 "--node-log=info".to_owned(),
                 "--node-log-format=json".to_owned(),
             ];
+            if let Some(client) = client.as_ref().filter(|_| index + 1 == plan.nodes) {
+                arguments.extend(client.arguments());
+            }
             let log = plan.folder.join(format!("node-{index}.log"));
             let mut node = Node::new(index, program.to_owned(), arguments, rpc, metrics, log);
             node.environment.clone_from(&plan.environment);
+            node.environment.extend(bitcoin.iter().flat_map(Bitcoin::environment));
             let data = chain.join(format!("member-{index}/data"));
             if let Some(library) = &library {
                 let control = plan.folder.join(format!("faults-{index}"));
@@ -135,7 +152,7 @@ impl Federation {
             }
             nodes.push(node);
         }
-        let mut federation = Self { nodes, links, miner: None, folder: plan.folder.clone() };
+        let mut federation = Self { nodes, links, bitcoin, client, miner: None, folder: plan.folder.clone() };
         for node in &mut federation.nodes {
             node.start()?;
         }
@@ -205,6 +222,10 @@ impl Drop for Federation {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))
 }
 
 fn start_miner(program: &Path, nodes: &[Node], period: u64, folder: &Path) -> Result<Child, Failure> {

@@ -11,12 +11,24 @@ const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
 /// Calls a method and gives its result; none if there is no answer or a refusal.
 pub(crate) fn call(node: SocketAddr, method: &str, params: &Value, patience: Duration) -> Option<Value> {
+    call_as(node, None, method, params, patience)
+}
+
+/// Likewise, with credentials for HTTP's basic authentication, encoded already.
+pub(super) fn call_as(
+    node: SocketAddr,
+    credentials: Option<&str>,
+    method: &str,
+    params: &Value,
+    patience: Duration,
+) -> Option<Value> {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
     let mut socket = TcpStream::connect_timeout(&node, patience).ok()?;
     socket.set_read_timeout(Some(patience)).ok()?;
     socket.set_write_timeout(Some(patience)).ok()?;
+    let authorization = credentials.map(|encoded| format!("Authorization: Basic {encoded}\r\n")).unwrap_or_default();
     let head = format!(
-        "POST / HTTP/1.1\r\nHost: {node}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: {node}\r\n{authorization}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     socket.write_all(head.as_bytes()).ok()?;
