@@ -100,7 +100,7 @@ fn status_shows_heights_federation_and_actors() {
     let shown: Value = serde_json::from_str(&output(&["status", "--json", "--rpc", &node.rpc])).unwrap();
     assert!(number(&shown["status"]["head"]["height"]) > 0);
     assert!(shown["actors"]["children"].as_array().unwrap().len() > 5, "{shown}");
-    let shown = output(&["status", "--rpc", &node.rpc]);
+    let shown = output(&["status", "--watch", "--rpc", &node.rpc]);
     for word in ["head", "safe", "finalized", "federation", "root/chain", "root/storage"] {
         assert!(shown.contains(word), "{word} is not in:\n{shown}");
     }

@@ -91,6 +91,14 @@ fn an_execution_client_imports_a_chain_serves_it_and_has_it_after_a_restart() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (status, answer) = post(&running.engine, Some(&secret.token(now)), &question);
     assert!(status == 200 && answer.contains("engine_newPayloadV4"), "{status} {answer}");
+    let asker = json!({ "code": "LH", "name": "Lighthouse", "version": "v7", "commit": "0x01020304" });
+    let question = call("engine_getClientVersionV1", json!([asker]));
+    let (status, answer) = post(&running.engine, Some(&secret.token(now)), &question);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["result"][0]["name"]), (200, &json!("Alys")), "{answer}");
+    let nobody = call("engine_getClientVersionV1", json!([{ "code": "LH", "commit": "0x01" }]));
+    let (_, answer) = post(&running.engine, Some(&secret.token(now)), &nobody);
+    assert!(answer.contains("-32602"), "{answer}");
     assert_eq!(running.stop(), Some(0));
     let running = Engine::start(&vectors, folder.path(), false);
     assert!(running.head.contains("54 0xd226371d"), "{}", running.head);

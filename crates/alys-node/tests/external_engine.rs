@@ -123,6 +123,40 @@ fn blocks_come_and_become_final_while_the_engine_is_killed_and_loses_its_data() 
 }
 
 #[test]
+fn another_client_takes_over_when_the_first_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let chain = begun_chain(folder.path());
+    let genesis = chain.join("genesis.json");
+    let first = Engine::start(&genesis, &folder.path().join("first"));
+    // One secret for both.
+    let home = folder.path().join("second");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::copy(first.secret(), home.join("jwt.hex")).unwrap();
+    let second = Engine::start(&genesis, &home);
+    let node = start(&chain, &format!("{},{}", first.url(), second.url()), &first.secret(), folder.path());
+    node.until("a block by the first client", |status| height(status, "head") >= 4);
+    let mut wallet = Wallet::dev(0);
+    let mined = transfer(&node, &mut wallet);
+
+    let stopped = first.kill();
+    let before = node.status();
+    node.until("blocks by the second", |status| height(status, "head") > height(&before, "head") + 2);
+    // It was given the blocks that the first one made.
+    let receipt = node.call("eth_getTransactionReceipt", json!([mined])).unwrap();
+    assert!(receipt["blockNumber"].is_string(), "{receipt}");
+    transfer(&node, &mut wallet);
+
+    let first = stopped.start();
+    second.kill();
+    let before = node.status();
+    node.until("blocks by the first again", |status| height(status, "head") > height(&before, "head") + 2);
+    wait("readiness", || ready(&node));
+    assert!(node.terminate().success());
+    drop(first);
+    assert_no_panic(folder.path());
+}
+
+#[test]
 fn an_engine_that_lies_or_talks_nonsense_gets_no_vote_out_of_the_node() {
     let folder = tempfile::tempdir().unwrap();
     let chain = begun_chain(folder.path());

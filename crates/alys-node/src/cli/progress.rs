@@ -27,6 +27,11 @@ impl Progress {
         self.show(what, what.to_owned());
     }
 
+    /// How far a step is, in the words of whoever does it.
+    pub(super) fn told(&mut self, what: &str, text: &str) {
+        self.show(what, format!("{what}: {text}"));
+    }
+
     /// So much of a step is done.
     pub(super) fn part(&mut self, what: &str, done: usize, total: usize) {
         let left = self.began.elapsed().checked_div(u32::try_from(done).unwrap_or(u32::MAX)).map_or_else(

@@ -1,6 +1,7 @@
 //! `alys-node status`.
 
 use super::failure::{Failure, Outcome};
+use super::progress::Progress;
 use crate::rpc_client::{RpcClient, RpcClientError};
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,20 +15,27 @@ pub(super) struct StatusArguments {
     /// One JSON document instead of text.
     #[arg(long)]
     json: bool,
+    /// Shows how far a node that catches up is, and ends when it has.
+    #[arg(long)]
+    watch: bool,
 }
+
+/// How often a watched node is asked.
+const WATCH: Duration = Duration::from_millis(500);
 
 pub(super) fn status(arguments: &StatusArguments) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::work)?;
     let client = RpcClient::new(&arguments.rpc, Duration::from_secs(10)).map_err(Failure::usage)?;
-    let status = runtime.block_on(client.call("alys_status", json!([]))).map_err(|error| match &error {
-        RpcClientError::Unreachable { .. } => {
-            Failure::work(error).help("is the node running? `--rpc` names another address")
+    let mut status = runtime.block_on(ask(&client))?;
+    if arguments.watch {
+        let mut progress = Progress::new();
+        while status["sync"]["state"] == "syncing" {
+            progress.told("syncing", &how_far(&status["sync"]));
+            std::thread::sleep(WATCH);
+            status = runtime.block_on(ask(&client))?;
         }
-        RpcClientError::BadUrl { .. }
-        | RpcClientError::TimedOut { .. }
-        | RpcClientError::Malformed { .. }
-        | RpcClientError::Refused { .. } => Failure::work(error),
-    })?;
+        progress.end();
+    }
     let actors = runtime.block_on(client.call("alys_actors", json!([]))).map_err(Failure::work)?;
     if arguments.json {
         println!("{}", json!({ "status": status, "actors": actors }));
@@ -35,6 +43,28 @@ pub(super) fn status(arguments: &StatusArguments) -> Outcome {
         print!("{}", describe(&status, &actors));
     }
     Ok(())
+}
+
+async fn ask(client: &RpcClient) -> Result<Value, Failure> {
+    client.call("alys_status", json!([])).await.map_err(|error| match &error {
+        RpcClientError::Unreachable { .. } => {
+            Failure::work(error).help("is the node running? `--rpc` names another address")
+        }
+        RpcClientError::BadUrl { .. }
+        | RpcClientError::TimedOut { .. }
+        | RpcClientError::Malformed { .. }
+        | RpcClientError::Refused { .. } => Failure::work(error),
+    })
+}
+
+fn how_far(sync: &Value) -> String {
+    format!(
+        "{} of {}, {} blocks a second, {} s left",
+        plain(&sync["head"]),
+        plain(&sync["target"]),
+        plain(&sync["blocksPerSecond"]),
+        plain(&sync["secondsLeft"]),
+    )
 }
 
 fn describe(status: &Value, actors: &Value) -> String {
@@ -67,13 +97,7 @@ fn describe(status: &Value, actors: &Value) -> String {
     let sync = &status["sync"];
     let mut progress = sync["state"].as_str().map(|state| format!(", {state}")).unwrap_or_default();
     if sync["state"] == "syncing" {
-        progress.push_str(&format!(
-            ": {} of {}, {} blocks a second, {} s left",
-            plain(&sync["head"]),
-            plain(&sync["target"]),
-            plain(&sync["blocksPerSecond"]),
-            plain(&sync["secondsLeft"]),
-        ));
+        progress.push_str(&format!(": {}", how_far(sync)));
     }
     text.push_str(&format!("peers      {}{progress}\n", plain(&status["peers"])));
     let doppelganger = &status["doppelganger"];

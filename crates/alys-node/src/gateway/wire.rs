@@ -5,8 +5,9 @@
 //! the answers to 1.0 requests get the missing `null`.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::future::Future;
 use std::pin::Pin;
@@ -132,6 +133,10 @@ where
             return Ok(refusal(StatusCode::BAD_REQUEST, -32700, "request body broke off"));
         }
     };
+    if is_plain(&bytes) {
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        return inner.call(HttpRequest::from_parts(parts, HttpBody::new(Full::new(bytes)))).await;
+    }
     let mut document: Value = match serde_json::from_slice(&bytes) {
         Ok(document) => document,
         Err(error) => return Ok(refusal(StatusCode::OK, -32700, &format!("parse error: {error}"))),
@@ -151,6 +156,18 @@ where
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     let response = inner.call(HttpRequest::from_parts(parts, HttpBody::from(body))).await?;
     if legacy { as_version_one(response).await } else { Ok(response) }
+}
+
+/// Whether it is one call in JSON-RPC 2.0's own form, which needs no completion. Nothing is kept of what is read: the
+/// server reads it again.
+fn is_plain(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Call<'a> {
+        jsonrpc: &'a str,
+        #[serde(rename = "method")]
+        _method: &'a str,
+    }
+    serde_json::from_slice::<Call<'_>>(bytes).is_ok_and(|call| call.jsonrpc == "2.0")
 }
 
 /// Whether it can be a call or a batch; what the calls of a batch lack, each answer tells by itself.

@@ -5,6 +5,7 @@
 mod bodies;
 mod error;
 mod forkchoice;
+mod identity;
 mod payload;
 mod server;
 mod testing;
@@ -98,6 +99,7 @@ pub fn engine_module(api: EngineApi) -> Result<RpcModule<EngineApi>, RegisterMet
         "engine_getPayloadBodiesByRangeV1" => bodies::by_range,
         "engine_getBlobsV1" => async |api, args| payload::get_blobs(api, args, 1).await,
         "engine_getBlobsV2" => async |api, args| payload::get_blobs(api, args, 2).await,
+        "engine_getClientVersionV1" => identity::client_version,
         "engine_getBlobsV3" => async |api, args| payload::get_blobs(api, args, 3).await,
     }
     module.register_async_method("engine_exchangeCapabilities", move |params, _, _| {
