@@ -1,5 +1,5 @@
 //! Mistakes made on purpose, in builds that prove that a chaos run notices them (`cargo xtask chaos --canary`). Not a part
-//! of any other build: the feature `canary` is off by default. One more mistake is in `alys-store`.
+//! of any other build: the feature `canary` is off by default. Two more are in `alys-store`.
 
 use alloy_primitives::B256;
 use alys_evm::pool::{JournalEntry, JournalError, RocksJournal, TransactionJournal};

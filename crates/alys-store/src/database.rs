@@ -261,10 +261,15 @@ impl Shared {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         #[cfg(feature = "canary")]
-        if std::env::var("ALYS_PLANTED").is_ok_and(|name| name == "forgetful-store") {
+        match std::env::var("ALYS_PLANTED").as_deref() {
             // Readable, and gone with the process.
-            options.set_sync(false);
-            options.disable_wal(true);
+            Ok("forgetful-store") => {
+                options.set_sync(false);
+                options.disable_wal(true);
+            }
+            // Gone with the machine's power.
+            Ok("unsynced-store") => options.set_sync(false),
+            Ok(_) | Err(_) => {}
         }
         self.db.write_opt(changes.batch, &options).map_err(|error| self.stop(error))
     }

@@ -9,8 +9,12 @@ use crate::failure::Failure;
 use crate::federation::build;
 
 /// The mistakes by name (`alys-node`, feature `canary`), and the fault that must bring each to light.
-const MISTAKES: [(&str, Kind); 3] =
-    [("forgetful-store", Kind::Blackout), ("unrecorded-signatures", Kind::Kill), ("forgetful-pool", Kind::Blackout)];
+const MISTAKES: [(&str, Kind); 4] = [
+    ("forgetful-store", Kind::Blackout),
+    ("unsynced-store", Kind::PowerCut),
+    ("unrecorded-signatures", Kind::Kill),
+    ("forgetful-pool", Kind::Blackout),
+];
 
 /// Variable that names the mistake to the node.
 const VARIABLE: &str = "ALYS_PLANTED";
@@ -29,7 +33,7 @@ pub(super) fn canary(arguments: &Arguments) -> Result<(), Failure> {
         run.kinds = vec![kind];
         run.minutes = MINUTES.min(arguments.minutes);
         run.plan.folder = arguments.plan.folder.join(mistake);
-        run.plan.preloaded = false;
+        run.plan.preloaded = kind.is_preloaded();
         run.plan.small_disks = false;
         run.plan.bitcoin = false;
         run.plan.client = false;
