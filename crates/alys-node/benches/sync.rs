@@ -1,12 +1,14 @@
-//! How a node catches up, and what snapshots cost. Two rows, both by default:
+//! How a node catches up, what snapshots cost, and how long its chain actor is away. Three rows, all of them by default:
 //!
 //! - `blocks`: a chain of empty blocks with real signatures, work, execution and storage is made first; then a node with an
 //!   empty folder syncs it from another process over loopback.
 //! - `snapshot`: a chain whose state has a million accounts is made first; then a snapshot of it is made, restored, and
 //!   fetched by an empty node from another process over loopback.
+//! - `restart`: a member with a chain of 100,000 blocks goes on with it while 16 tasks ask its chain actor, which is restarted
+//!   again and again.
 //!
 //! `ALYS_SYNC_SOURCE` names a folder for the chain that is made and served, such as one in memory; the node that syncs always
-//! works on the disk of the temporary folder. `ALYS_SYNC_BLOCKS` (20,000) and `ALYS_SYNC_ACCOUNTS` (1,000,000) change the sizes. Memory is that of the process that
+//! works on the disk of the temporary folder. `ALYS_SYNC_BLOCKS` (20,000), `ALYS_SYNC_ACCOUNTS` (1,000,000) and `ALYS_RESTART_BLOCKS` (100,000) change the sizes. Memory is that of the process that
 //! syncs or restores and does nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement stops where it can't go on")]
@@ -21,19 +23,20 @@ mod wallet;
 use alloy_primitives::{Bytes, TxKind, U256};
 use alys_crypto::SecretKey;
 use alys_evm::{Executor, ExecutorConfig, NoTransactions, genesis_hash};
+use alys_node::actors::chain::ChainMessage;
 use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
 use alys_node::config::Config;
 use alys_node::network::{NETWORK_KEY, network_config};
 use alys_node::snapshot::{Folder, SNAPSHOTS, Sources, create, join, restore};
-use alys_node::{Node, NodeBuilder};
+use alys_node::{Node, NodeBuilder, Validator};
 use alys_p2p::{Identity, PeerAddress};
 use alys_primitives::{Address, Height, Members};
-use alys_store::{Database, StoreConfig};
+use alys_store::{Database, RecordIdentity, SigningRecord, StoreConfig, Watermarks};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wallet::Wallet;
 
 /// What a child process is to do: `make` or `serve`.
@@ -48,6 +51,14 @@ const ACCOUNTS_PER_BLOCK: u64 = 8000;
 const GAS: u64 = 299_000_000;
 const BLOCK_GAS: u64 = 600_000_000;
 
+/// How the chain actor is restarted: tasks that ask it, the pause of each between two questions, how often, and the time
+/// after each restart.
+const ASKERS: usize = 16;
+const ASK_PAUSE: Duration = Duration::from_millis(1);
+const RESTARTS: usize = 20;
+const PATIENCE: Duration = Duration::from_secs(30);
+const RESTART_PAUSE: Duration = Duration::from_secs(2);
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let Ok(role) = std::env::var(ROLE) {
@@ -60,6 +71,9 @@ fn main() {
     }
     if wanted("snapshot") {
         runtime.block_on(snapshot());
+    }
+    if wanted("restart") {
+        runtime.block_on(restarts());
     }
 }
 
@@ -79,6 +93,7 @@ impl Row {
     fn new(name: &'static str) -> Self {
         let blocks = match name {
             "blocks" => number("ALYS_SYNC_BLOCKS", 20_000),
+            "restart" => number("ALYS_RESTART_BLOCKS", 100_000),
             _ => number("ALYS_SYNC_ACCOUNTS", 1_000_000).div_ceil(ACCOUNTS_PER_BLOCK) + 30,
         };
         let genesis_time = number(GENESIS_TIME, wall_now().0 / 1000 - blocks - 60);
@@ -101,8 +116,8 @@ impl Row {
 
     async fn make(&self, folder: &Path) {
         let transactions: Box<dyn alys_evm::TransactionSource> = match self.name {
-            "blocks" => Box::new(NoTransactions),
-            _ => Box::new(accounts()),
+            "snapshot" => Box::new(accounts()),
+            _ => Box::new(NoTransactions),
         };
         past::make(&self.files(), &Self::key(), folder, self.blocks, transactions).await;
     }
@@ -141,7 +156,8 @@ impl Drop for Server {
 
 async fn child(role: &str) {
     let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
-    let row = Row::new(if std::env::var(ROW).as_deref() == Ok("snapshot") { "snapshot" } else { "blocks" });
+    let name = std::env::var(ROW).unwrap_or_default();
+    let row = Row::new(["blocks", "snapshot", "restart"].into_iter().find(|row| *row == name).unwrap());
     if role == "make" {
         return row.make(&folder).await;
     }
@@ -212,6 +228,71 @@ async fn snapshot() {
     join(network, &files, created.anchor, joined).await.unwrap();
     println!("snapshot: fetched and restored in {:.1} s; {}", began.elapsed().as_secs_f64(), memory());
     drop(server);
+}
+
+/// Restarts the chain actor of a member under load. Every question that was taken must be answered, and the head may not go
+/// back; the time without an answer is from the last one before a restart to the first one after it.
+async fn restarts() {
+    let row = Row::new("restart");
+    let folder = source();
+    row.make_apart(folder.path());
+    let record = folder.path().join("signing.log");
+    let identity = RecordIdentity {
+        genesis_root: row.files().spec.genesis_root(),
+        public_key: Row::key().public_key().to_bytes().into(),
+    };
+    drop(SigningRecord::create(&record, &identity, &Watermarks::default()).unwrap());
+    let validator = Validator { key: Row::key(), record };
+    let node = NodeBuilder::new(config(folder.path(), None), row.files()).validator(validator).start().await.unwrap();
+    let mut view = node.view.clone();
+    view.wait_for(|view| view.head.height > Height(row.blocks)).await.unwrap();
+
+    let (answers, mut times) = tokio::sync::mpsc::unbounded_channel();
+    let askers: Vec<_> = (0..ASKERS)
+        .map(|_| {
+            let (chain, answers) = (node.chain.clone(), answers.clone());
+            tokio::spawn(async move {
+                let mut reached = Height(0);
+                while !answers.is_closed() {
+                    let ask = chain.ask_within(PATIENCE, |reply| ChainMessage::GetChainStatus { reply });
+                    let status = ask.await.expect("an answer");
+                    assert!(status.head.height >= reached, "the head went back");
+                    reached = status.head.height;
+                    answers.send(Instant::now()).unwrap_or_default();
+                    tokio::time::sleep(ASK_PAUSE).await;
+                }
+            })
+        })
+        .collect();
+    let (mut outages, mut answered) = (Vec::new(), 0_u64);
+    for _ in 0..RESTARTS {
+        let mut last = times.recv().await.unwrap();
+        let until = Instant::now() + RESTART_PAUSE;
+        node.restart("chain").unwrap();
+        let mut longest = Duration::ZERO;
+        while last < until {
+            let next = times.recv().await.unwrap();
+            longest = longest.max(next.duration_since(last));
+            last = next.max(last);
+            answered += 1;
+        }
+        outages.push(longest);
+    }
+    drop(times);
+    for asker in askers {
+        asker.await.unwrap();
+    }
+    outages.sort_unstable();
+    let millis = |took: Duration| took.as_secs_f64() * 1e3;
+    println!(
+        "restart: chain actor of {} blocks restarted {RESTARTS} times: away for {:.1} ms (median), {:.1} ms at most; \
+         {answered} questions answered, none lost; {}",
+        row.blocks,
+        millis(outages[outages.len() / 2]),
+        millis(outages[outages.len() - 1]),
+        memory()
+    );
+    node.shutdown().await;
 }
 
 /// Where the chain is made that others fetch.

@@ -19,7 +19,7 @@ use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_netwo
 use crate::snapshot;
 use crate::sync::{SyncActor, SyncPorts, SyncView};
 use crate::trouble::Trouble;
-use alys_actor::{Addr, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, System};
+use alys_actor::{Addr, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, SupervisorHandle, System};
 use alys_bitcoin::signer::SocketSigner;
 use alys_bitcoin::{BlockLog, CoreRpc, RegtestHandle, RegtestLimits, embedded};
 use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
@@ -408,6 +408,7 @@ impl NodeBuilder {
             let listening = listening.subscribe();
             root.add(Child::new("miner", move || MinerActor::new(bitcoin.clone(), payout, period, listening.clone())));
         }
+        let parts = root.handle();
         let system = System::builder("alys").seed(rand::random()).start(root).await?;
         Ok(Node {
             spec,
@@ -427,6 +428,7 @@ impl NodeBuilder {
             doppelganger: doppelganger_view,
             listening: listening.subscribe(),
             fatal: fatal_raised,
+            parts,
             system,
         })
     }
@@ -566,10 +568,20 @@ pub struct Node {
     /// Where the servers listen.
     pub listening: watch::Receiver<Option<Listening>>,
     fatal: watch::Receiver<Option<(Trouble, String)>>,
+    parts: SupervisorHandle,
     system: System,
 }
 
 impl Node {
+    /// Restarts a part by its name in [`tree`](Self::tree), such as `chain`, between two messages: it drops what it has in
+    /// memory and reads its state again. Those that wait for its answer keep waiting.
+    ///
+    /// # Errors
+    /// There is no part of that name.
+    pub fn restart(&self, part: &str) -> Result<(), alys_actor::LookupError> {
+        self.parts.restart(part)
+    }
+
     /// The supervision tree as it is now.
     pub fn tree(&self) -> alys_actor::TreeSnapshot {
         self.system.tree()
