@@ -125,6 +125,14 @@ pub enum StartError {
     /// A target of performance makes no sense on this chain.
     #[error("`{key}` {0}", key = .0.key)]
     Target(#[from] TargetError),
+    /// A part met trouble while the others started, which nothing mends.
+    #[error("a part failed for good during the start: {reason}")]
+    Fatal {
+        /// What kind.
+        trouble: Trouble,
+        /// What the part said.
+        reason: String,
+    },
     /// A part did not start.
     #[error(transparent)]
     Tree(#[from] alys_actor::StartError),
@@ -409,7 +417,11 @@ impl NodeBuilder {
             root.add(Child::new("miner", move || MinerActor::new(bitcoin.clone(), payout, period, listening.clone())));
         }
         let parts = root.handle();
-        let system = System::builder("alys").seed(rand::random()).start(root).await?;
+        // Parts that depend on a broken one end as well, and the tree may name one of those.
+        let system = System::builder("alys").seed(rand::random()).start(root).await.map_err(|error| {
+            let raised = fatal_raised.borrow().clone();
+            raised.map_or(StartError::Tree(error), |(trouble, reason)| StartError::Fatal { trouble, reason })
+        })?;
         Ok(Node {
             spec,
             chain,

@@ -50,6 +50,7 @@ impl StartError {
             | Self::Journal(_)
             | Self::Settle(_)
             | Self::Join(JoinError::Folder(_) | JoinError::Clear { .. } | JoinError::Settle(_)) => Some(Trouble::Disk),
+            Self::Fatal { trouble, .. } => Some(*trouble),
             Self::Tree(_) => Some(Trouble::Parts),
             Self::Store(_)
             | Self::Evm(_)

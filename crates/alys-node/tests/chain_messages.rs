@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it can't go on")]
 
+mod common;
+
 use alys_chain::{Chain, ChainConfig, FederationError, ImportOutcome, Message as Gossip, PeerTag};
 use alys_crypto::{Domain, DomainType, SecretKey, Signature};
 use alys_node::actors::chain::{BroadcastError, ChainMessage, NotFinal, ProduceError, ReorgError};
@@ -150,20 +152,6 @@ async fn a_federation_changes_when_its_quorum_has_signed_and_the_change_is_final
     assert_eq!(node.shutdown().await.killed.len(), 0);
 }
 
-/// A copy of a running node's files is what `kill -9` leaves behind.
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proof_of_equivocation_and_a_waiting_change_survive_kill_minus_nine() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,7 +208,7 @@ async fn a_proof_of_equivocation_and_a_waiting_change_survive_kill_minus_nine() 
     };
     // The answer comes after the write, and writes are in order: the proof is on the disk, too.
     assert_eq!(update(&first, 3).await, Ok(()));
-    copy_folder(&folder.path().join("first"), &folder.path().join("second"));
+    common::copy_folder(&folder.path().join("first"), &folder.path().join("second"));
     assert_eq!(first.shutdown().await.killed.len(), 0);
 
     let second = start(&folder.path().join("second")).await;

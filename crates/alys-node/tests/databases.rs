@@ -9,9 +9,11 @@ use alys_evm::NoTransactions;
 use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
 use alys_primitives::{Address, Members};
-use common::{alys_node, past};
+use common::{DevNode, alys_node, number, past};
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 const BLOCKS: u64 = 150;
 
@@ -112,4 +114,61 @@ async fn databases_are_described_checked_rewound_exported_and_imported() {
     assert!(code == 1 && error.starts_with("error: "), "{error}");
     let (code, _, error) = chain.run(&["db", "info"], &chain.path("nothing"));
     assert!(code == 1 && error.contains("holds no chain"), "{error}");
+}
+
+/// The files of a database that hold records.
+fn tables(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut tables: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|kind| kind == "sst")).collect();
+    tables.sort();
+    tables
+}
+
+/// Starts a development node: its exit code and last words, or none if it comes up.
+fn start(data: &Path) -> Option<(Option<i32>, String)> {
+    let mut node = alys_node();
+    node.args(["dev", "--rpc-port", "0", "--metrics-port", "0", "--data-dir"]).arg(data);
+    let mut process = node.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It says where it listens once every part has started.
+    let came_up =
+        BufReader::new(process.stdout.take().unwrap()).lines().any(|line| line.unwrap().starts_with("metrics"));
+    if came_up {
+        process.kill().unwrap();
+    }
+    let ended = process.wait_with_output().unwrap();
+    (!came_up).then(|| (ended.status.code(), String::from_utf8(ended.stderr).unwrap()))
+}
+
+#[test]
+fn damaged_tables_are_reported_as_damage_whichever_part_reads_them_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = DevNode::start(&data, &["--slot-duration", "1s"], &folder.path().join("log"));
+    node.until("blocks", |status| number(&status["head"]["height"]) >= 3);
+    assert!(node.terminate().success());
+    // Another start brings what the log held into tables.
+    assert_eq!(start(&data), None);
+    let mut reported = 0;
+    for database in ["member-0/data/evm", "member-0/data/chain/rocksdb"] {
+        let tables = tables(&data.join(database));
+        assert!(!tables.is_empty(), "{database}");
+        for table in tables {
+            let case = folder.path().join("case");
+            common::copy_folder(&data, &case);
+            let path = case.join(table.strip_prefix(&data).unwrap());
+            let mut bytes = std::fs::read(&path).unwrap();
+            // Records, filters and properties; the footer at the end is looked at when the file is opened.
+            for place in (0..bytes.len() - 64).step_by(100) {
+                bytes[place] ^= 0xff;
+            }
+            std::fs::write(&path, bytes).unwrap();
+            if let Some((code, words)) = start(&case) {
+                assert_eq!(code, Some(65), "{}: {words}", path.display());
+                assert!(words.contains("from its peers"), "what to do: {words}");
+                reported += 1;
+            }
+            std::fs::remove_dir_all(&case).unwrap();
+        }
+    }
+    assert!(reported > 0);
 }

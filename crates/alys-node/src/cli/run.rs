@@ -174,7 +174,8 @@ pub(super) async fn start(builder: NodeBuilder, signals: &mut StopSignals) -> Re
             _ if matches!(error, StartError::ExecutionClient(_)) => Failure::usage(error)
                 .help("`[execution]` names the client's Engine API and the secret; its genesis must be this chain's"),
             Some(trouble) => {
-                let of_databases = matches!(error, StartError::Store(_) | StartError::Evm(_));
+                let of_databases =
+                    matches!(error, StartError::Store(_) | StartError::Evm(_) | StartError::Fatal { .. });
                 let failure = Failure::trouble(trouble, error);
                 if trouble == Trouble::Damage && of_databases { failure.help(RESYNC) } else { failure }
             }

@@ -25,6 +25,20 @@ pub fn alys_node() -> Command {
     Command::new(env!("CARGO_BIN_EXE_alys-node"))
 }
 
+/// Copies a folder and what is in it. Of a running node's files that is what `kill -9` leaves behind.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 /// A running development node; killed when dropped.
 pub struct DevNode {
     process: Child,
