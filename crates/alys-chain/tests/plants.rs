@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may stop")]
 
 use alys_chain::testing::{Cluster, Fixture, Node, Plant, mine};
-use alys_chain::{Input, Message};
+use alys_chain::{Input, Message, SignRequest};
 use alys_primitives::{Address, AuxBundle, Height, Root, SignedBlock};
 use std::sync::Arc;
 
@@ -105,5 +105,29 @@ fn a_reorganisation_leaves_heights_behind_only_by_mistake() {
         let differs =
             (4..=store.top().0).any(|height| node.store.canonical(Height(height)) != store.canonical(Height(height)));
         assert_eq!(differs, stale, "{plant:?}");
+    }
+}
+
+#[test]
+fn a_member_would_approve_two_blocks_of_a_slot_only_by_mistake() {
+    for (plant, approvals) in [(None, 1), (Some(Plant::ApproveAnything), 2)] {
+        let cluster = with(plant, 4, 3);
+        let rivals = rivals(&cluster);
+        let slot = rivals[0].header.slot;
+        let mut member = Node::new(&cluster.fixture, Some(2));
+        let store = &cluster.nodes[0].store;
+        for height in 1..store.top().0 {
+            let (block, certificate) = store.block(&store.canonical(Height(height)).unwrap()).unwrap();
+            member.receive(cluster.now, Message::Block(block));
+            member.receive(cluster.now, Message::Notarization(certificate.unwrap()));
+        }
+        // The signing record would mind, too: what counts here is what it is asked for.
+        member.auto_sign = false;
+        for block in &rivals {
+            member.receive(cluster.now, Message::Block(block.clone()));
+        }
+        let of_slot =
+            |request: &SignRequest| matches!(request, SignRequest::Approval { data, .. } if data.slot == slot);
+        assert_eq!(member.signatures.iter().filter(|(_, request)| of_slot(request)).count(), approvals, "{plant:?}");
     }
 }

@@ -196,6 +196,28 @@ fn votes_under_another_version_of_the_rules_do_not_count() {
 }
 
 #[test]
+fn votes_for_another_slot_than_their_blocks_do_not_count() {
+    let mut scene = scene(1);
+    scene.import(0);
+    let header = scene.blocks[0].header.clone();
+    let data = ApprovalData { block_root: header.root(), slot: header.slot.next(), epoch: header.epoch };
+    let signatures: Vec<_> = (0..3).map(|member| sign(&scene.fixture, member, 1, &data)).collect();
+    let verifier = scene.observer.chain.verifier();
+    for (member_index, signature) in (0..).zip(signatures.iter().copied()) {
+        let verified = verifier.approval(Approval { data, member_index, signature }).unwrap();
+        assert_eq!(scene.observer.handle(scene.now, Input::Approval(verified)), Err(InputError::BlockMismatch));
+    }
+    let mut bitfield = BitVector::new();
+    (0..3).for_each(|member| bitfield.set(member, true).unwrap());
+    let aggregate_signature = scene.fixture.sum(&signatures).unwrap();
+    let ApprovalData { block_root, slot, epoch } = data;
+    let verified =
+        verifier.notarization(Notarization { block_root, slot, epoch, bitfield, aggregate_signature }).unwrap();
+    assert_eq!(scene.observer.handle(scene.now, Input::Notarization(verified)), Err(InputError::BlockMismatch));
+    assert_eq!(scene.head(), Height(0));
+}
+
+#[test]
 fn a_quorum_of_approvals_is_enough_and_one_less_is_not() {
     let mut scene = scene(1);
     scene.import(0);
@@ -210,8 +232,10 @@ fn a_quorum_of_approvals_is_enough_and_one_less_is_not() {
     assert_eq!(signers, [0, 1, 3]);
     let told = |node: &Node| node.outgoing.iter().filter(|it| matches!(it, Message::Notarization(_))).count();
     assert_eq!(told(&scene.observer), 1);
-    // What comes later adds nothing.
-    scene.approve(0, 2).unwrap();
+    // What comes later adds nothing, not even a whole quorum.
+    for member in [2, 3, 1, 0] {
+        scene.approve(0, member).unwrap();
+    }
     assert_eq!(told(&scene.observer), 1);
     assert_eq!(scene.observer.store.block(&scene.blocks[0].root()).unwrap().1, Some(certificate));
 }
