@@ -1,7 +1,7 @@
 //! Tests that did not run: they append a line each to a file (crate `alys-vectors`), whatever the runner shows of them.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
 use crate::failure::Failure;
@@ -29,6 +29,14 @@ impl Skipped {
 
     pub(crate) fn path(&self) -> &PathBuf {
         &self.path
+    }
+
+    /// Adds a part of the suite that could not run.
+    pub(crate) fn add(&self, what: &str, reason: &str) -> Result<(), Failure> {
+        let line = format!("skipped: {what}: {reason}\n");
+        let file = fs::OpenOptions::new().create(true).append(true).open(&self.path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|error| Failure::file("write", &self.path, &error))
     }
 
     /// Prints the lines and their number.

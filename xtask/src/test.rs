@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::coverage;
 use crate::failure::Failure;
 use crate::loom;
 use crate::run::{answers, run};
@@ -27,11 +28,12 @@ pub(crate) fn test(args: &[String]) -> Result<(), Failure> {
     let skipped = Skipped::begin()?;
     eprintln!("set-up took {} s", started.elapsed().as_secs());
 
-    let suites: [(&str, Suite); 4] = [
+    let suites: [(&str, Suite); 5] = [
         ("unit and integration tests", |environment, skipped| unit_and_integration(environment, skipped, &[])),
         ("documentation tests", documentation),
         ("models of synchronisation", |_, _| loom::loom()),
         ("release profile", release),
+        ("line coverage", |_, skipped| line_coverage(skipped)),
     ];
     let mut failed = Vec::new();
     if args.is_empty() {
@@ -83,4 +85,15 @@ fn release(environment: &Environment, skipped: &Skipped) -> Result<(), Failure> 
         command.args(["--package", package]);
     }
     run(&mut command)
+}
+
+/// Where its tools can't be had, that is told as a test that could not run is.
+fn line_coverage(skipped: &Skipped) -> Result<(), Failure> {
+    match setup::coverage_tools() {
+        Ok(tools) => coverage::measure(&tools),
+        Err(failure) => {
+            eprintln!("{failure}");
+            skipped.add("coverage", failure.message())
+        }
+    }
 }

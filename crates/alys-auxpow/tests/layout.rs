@@ -253,3 +253,19 @@ fn a_parent_header_names_the_block_before_and_prints_as_its_bytes() {
     assert_eq!(header.previous(), B256::repeat_byte(7));
     assert_eq!(format!("{header:?}"), format!("ParentHeader({})", hex::encode(bytes)));
 }
+
+#[test]
+fn each_decoding_error_has_a_name_of_its_own() {
+    let errors = [
+        (DecodeError::TooLong { found: 65_537 }, "too-long"),
+        (DecodeError::Truncated { field: "parent header", offset: 3 }, "truncated"),
+        (DecodeError::TrailingBytes { count: 1 }, "trailing-bytes"),
+        (DecodeError::LongCount { offset: 5 }, "long-count"),
+        (DecodeError::EmptyWitness, "empty-witness"),
+        (DecodeError::UnknownFlag { flag: 3 }, "unknown-flag"),
+        (DecodeError::NotNormalised, "not-normalised"),
+    ];
+    for (error, name) in errors {
+        assert_eq!(error.rule(), name, "{error}");
+    }
+}

@@ -59,3 +59,66 @@ impl Early {
         self.certificates = self.certificates.split_off(&(slot, Root::ZERO));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Basis;
+    use alys_primitives::{ApprovalData, BitVector, FixedBytes, SignatureBytes};
+
+    fn basis() -> Basis {
+        Basis {
+            genesis_root: Root::ZERO,
+            federations: Vec::new(),
+            version: FixedBytes::ZERO,
+            parent_header: None,
+            next_federation: None,
+        }
+    }
+
+    fn root(slot: u64) -> Root {
+        Root::from(alys_primitives::U256::from(slot))
+    }
+
+    fn approval(slot: u64) -> Verified<Approval> {
+        let data = ApprovalData { block_root: root(slot), slot: Slot(slot), epoch: Epoch(1) };
+        Verified::new(Approval { data, member_index: 0, signature: SignatureBytes::ZERO }, basis())
+    }
+
+    fn certificate(slot: u64) -> Verified<Notarization> {
+        let certificate = Notarization {
+            block_root: root(slot),
+            slot: Slot(slot),
+            epoch: Epoch(1),
+            bitfield: BitVector::new(),
+            aggregate_signature: SignatureBytes::ZERO,
+        };
+        Verified::new(certificate, basis())
+    }
+
+    #[test]
+    fn what_is_about_slots_past_is_forgotten_and_nothing_else() {
+        let mut early = Early::default();
+        for slot in 3..=5 {
+            assert!(early.keep_approval(approval(slot), 8));
+            early.keep_certificate(certificate(slot));
+        }
+        early.prune(Slot(4));
+        for (slot, kept) in [(3, false), (4, true), (5, true)] {
+            assert_eq!(early.take_approvals(&root(slot), Epoch(1), Slot(slot)).len(), usize::from(kept), "slot {slot}");
+            assert_eq!(early.take_certificate(&root(slot), Slot(slot)).is_some(), kept, "slot {slot}");
+        }
+        early.prune(Slot(6));
+        assert!(early.approvals.is_empty() && early.certificates.is_empty(), "no member without an approval");
+    }
+
+    #[test]
+    fn approvals_are_taken_once_and_by_their_block_in_its_epoch() {
+        let mut early = Early::default();
+        early.keep_approval(approval(3), 8);
+        assert!(early.take_approvals(&root(4), Epoch(1), Slot(3)).is_empty());
+        assert!(early.take_approvals(&root(3), Epoch(2), Slot(3)).is_empty());
+        assert_eq!(early.take_approvals(&root(3), Epoch(1), Slot(3)), [approval(3)]);
+        assert!(early.take_approvals(&root(3), Epoch(1), Slot(3)).is_empty());
+    }
+}

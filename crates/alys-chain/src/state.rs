@@ -163,7 +163,7 @@ pub struct Ledger {
 }
 
 /// Leaf of [`Committed::auxpow_root`]: the bundle and the header that committed to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, TreeHash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TreeHash)]
 pub struct AuxPowEssence {
     /// Hash of the bundle.
     pub bundle: Root,

@@ -219,15 +219,12 @@ impl Tree {
         moved.then(|| self.move_head(best))
     }
 
-    /// Moves the safe pointer up to `candidate` if that lies on the head's chain. `false` if the safe block is left on
-    /// another branch, which only more than f malicious members can bring about.
-    pub(crate) fn consider_safe(&mut self, candidate: &Root) -> bool {
+    /// Moves the safe pointer up to `candidate` if that lies on the head's chain.
+    pub(crate) fn consider_safe(&mut self, candidate: &Root) {
         let newer = self.entries.get(candidate).is_some_and(|entry| entry.height() > self.safe().height());
         if newer && self.is_canonical(candidate) {
             self.safe = *candidate;
         }
-        let safe = self.safe;
-        self.is_canonical(&safe)
     }
 
     /// Recomputes the safe pointer: the newest block of the head's chain that any notarized block makes safe.

@@ -101,11 +101,6 @@ pub struct FullyValid {
 }
 
 impl FullyValid {
-    /// The block.
-    pub fn block(&self) -> &Arc<SignedBlock> {
-        &self.block
-    }
-
     /// As the core takes it in.
     pub fn verified(&self) -> Verified<SignedBlock> {
         Verified::new(self.block.as_ref().clone(), self.basis.clone())

@@ -41,11 +41,6 @@ pub(crate) struct Basis {
 }
 
 impl<T> Verified<T> {
-    /// The value without its proof.
-    pub fn into_inner(self) -> T {
-        self.value
-    }
-
     pub(crate) fn new(value: T, basis: Basis) -> Self {
         Self { value, basis }
     }
@@ -327,22 +322,6 @@ impl Verifier {
     ) -> alys_crypto::SigningRoot {
         let version = self.constants.versions().next().unwrap_or_default();
         change::signing_root(&self.constants, version, epoch, members, custody)
-    }
-
-    /// Checks that members could make a federation, before anybody signs for them.
-    ///
-    /// # Errors
-    /// [`FederationError::Size`] or [`FederationError::Member`].
-    pub fn members(&self, members: &Members) -> Result<(), FederationError> {
-        change::federation(&self.constants, members).map(|_| ())
-    }
-
-    /// Checks that custodians could hold the deposits, before anybody signs for them.
-    ///
-    /// # Errors
-    /// [`FederationError::NoPeg`], [`FederationError::Custodians`] or [`FederationError::Custody`].
-    pub fn custodians(&self, custodians: &Custodians) -> Result<(), FederationError> {
-        change::check_custody(&self.constants, custodians)
     }
 
     fn change(&self, epoch: Epoch, change: &FederationChange) -> Result<Arc<Federation>, FederationError> {

@@ -63,3 +63,60 @@ impl Witness {
         self.votes.retain(|_, of_member| !of_member.is_empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alys_primitives::{ApprovalData, BlockHeader, Root, SignatureBytes};
+
+    fn vote(slot: u64, block: u8) -> Approval {
+        let data = ApprovalData { block_root: Root::repeat_byte(block), slot: Slot(slot), epoch: Epoch(1) };
+        Approval { data, member_index: 2, signature: SignatureBytes::ZERO }
+    }
+
+    fn proposal(slot: u64, body: u8) -> SignedHeader {
+        let body_root = Root::repeat_byte(body);
+        let header =
+            BlockHeader { slot: Slot(slot), epoch: Epoch(1), author_index: 2, body_root, ..Default::default() };
+        SignedHeader { header, author_signature: SignatureBytes::ZERO }
+    }
+
+    #[test]
+    fn slots_up_to_the_finalized_one_are_forgotten_and_no_others() {
+        let mut witness = Witness::default();
+        for slot in 3..=5 {
+            assert_eq!(witness.vote(&vote(slot, 1), 8), None);
+            assert_eq!(witness.proposal(&proposal(slot, 1), 8), None);
+        }
+        witness.prune(Slot(4));
+        for (slot, known) in [(3, false), (4, false), (5, true)] {
+            assert_eq!(witness.vote(&vote(slot, 2), 8).is_some(), known, "slot {slot}");
+            assert_eq!(witness.proposal(&proposal(slot, 2), 8).is_some(), known, "slot {slot}");
+        }
+        witness.prune(Slot(5));
+        assert!(witness.votes.is_empty() && witness.proposals.is_empty(), "no member without a message");
+    }
+
+    #[test]
+    fn a_share_is_filled_before_anything_makes_room() {
+        let mut witness = Witness::default();
+        for slot in [3, 4] {
+            witness.vote(&vote(slot, 1), 2);
+        }
+        assert!(witness.vote(&vote(3, 2), 2).is_some(), "both are known");
+        witness.vote(&vote(5, 1), 2);
+        assert_eq!(witness.vote(&vote(3, 2), 2), None, "the oldest made room");
+        assert!(witness.vote(&vote(5, 2), 2).is_some());
+    }
+
+    #[test]
+    fn the_same_message_again_is_no_contradiction() {
+        let mut witness = Witness::default();
+        for _ in 0..3 {
+            assert_eq!(witness.vote(&vote(3, 1), 8), None);
+            assert_eq!(witness.proposal(&proposal(3, 1), 8), None);
+        }
+        assert!(matches!(witness.vote(&vote(3, 2), 8), Some(Proof::Vote(_))));
+        assert!(matches!(witness.proposal(&proposal(3, 2), 8), Some(Proof::Proposal(_))));
+    }
+}

@@ -6,7 +6,7 @@ use alys_chain::{
     BlockError, ChainConfig, ChainEvent, EvidenceError, Input, Message, VerifyError,
     testing::{Cluster, Fixture, Node, SchemeKind},
 };
-use alys_primitives::{Approval, Evidence, Height, SignedBlock, VariableList, VoteEquivocation};
+use alys_primitives::{Approval, Evidence, Height, ProposalEquivocation, SignedBlock, VariableList, VoteEquivocation};
 use std::sync::Arc;
 
 /// A cluster after a few slots, and the newest block.
@@ -121,6 +121,18 @@ fn made_up_evidence_is_refused_with_its_reason() {
     // By two members.
     let [other, _] = double_vote(&cluster, &block, 2);
     assert_eq!(against(&other, &second).unwrap_err(), reason(EvidenceError::Unrelated));
+    // Two proposals that are one, or by two authors.
+    let of = |first: &SignedBlock, second: &SignedBlock| {
+        let proof = ProposalEquivocation { first: first.signed_header(), second: second.signed_header() };
+        let proposals = VariableList::new(vec![proof]).unwrap();
+        verifier.evidence(Evidence { proposals, ..Evidence::default() })
+    };
+    let other = twin(&cluster, &block);
+    of(&block, &other).unwrap();
+    assert_eq!(of(&block, &block).unwrap_err(), reason(EvidenceError::Same));
+    let mut another = other.as_ref().clone();
+    another.header.author_index = (block.header.author_index + 1) % 4;
+    assert_eq!(of(&block, &another).unwrap_err(), reason(EvidenceError::Unrelated));
     // By nobody.
     let nobody = |approval: &Approval| Approval { member_index: 9, ..approval.clone() };
     assert_eq!(against(&nobody(&first), &nobody(&second)).unwrap_err(), reason(EvidenceError::Signature));

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may stop")]
 
 use alys_chain::{
-    BlockError, CertificateError, ChainEvent, FederationError, ImportOutcome, Input, MemberError, Message,
+    BlockError, CertificateError, ChainEvent, FederationError, ImportOutcome, Input, InputError, MemberError, Message,
     testing::{Cluster, Fixture, Node, SchemeKind},
 };
 use alys_crypto::SecretKey;
@@ -236,4 +236,30 @@ fn who_falls_behind_by_an_epoch_catches_up_block_by_block() {
     }
     assert_eq!(late.chain.view().head, cluster.nodes[0].chain.view().head);
     assert_eq!(late.chain.view().epoch, Epoch(1));
+}
+
+#[test]
+fn proofs_that_rest_on_a_federation_that_is_gone_are_stale() {
+    let mut cluster = Cluster::new(Fixture::new(4));
+    run(&mut cluster, 4);
+    let before = cluster.nodes[0].chain.verifier();
+    let head = cluster.nodes[0].store.block(&cluster.nodes[0].chain.view().head.root).unwrap().0;
+    let old = before.approval(cluster.fixture.approve(&head.header, 1)).unwrap();
+    let key = cluster.fixture.public_key(1);
+    assert_eq!((before.knows(Epoch(0)), before.knows(Epoch(1))), (true, false));
+    assert_eq!((before.index_of(Epoch(0), &key), before.index_of(Epoch(1), &key)), (Some(1), None));
+    // The members of the epoch before the finalized block's are kept.
+    for (epoch, is_known) in [(1, true), (2, false)] {
+        let mut members = current(&cluster);
+        members[0].fee_address = Address::repeat_byte(epoch);
+        let record = change(&cluster, members, &[0, 1, 2, 3]);
+        bring(&mut cluster, record).unwrap();
+        run(&mut cluster, 40);
+        let after = cluster.nodes[0].chain.verifier();
+        assert_eq!(after.index_of(Epoch(epoch.into()), &key), Some(1));
+        assert_eq!(after.knows(Epoch(0)), is_known, "in epoch {epoch}");
+    }
+    let now = cluster.now;
+    let refused = cluster.nodes[0].handle(now, Input::Approval(old)).unwrap_err();
+    assert_eq!(refused, InputError::StaleProof { epoch: Epoch(0) });
 }

@@ -7,7 +7,7 @@
     reason = "tests may stop"
 )]
 
-use alys_auxpow::{ParentHeader, VerifyError as RuleError};
+use alys_auxpow::{CompactError, DecodeError, ParentHeader, VerifyError as RuleError};
 use alys_chain::{
     AuxPowError, BlockError, ChainEvent, ImportOutcome, Message, TemplateError, VerifyError,
     testing::{Cluster, Fixture, mine, mine_with},
@@ -349,4 +349,18 @@ fn the_queue_is_bounded_and_what_is_superseded_makes_room() {
     cluster.run_slots(6);
     assert!(cluster.nodes[0].chain.view().queued_auxpow.len() <= 3);
     assert!(cluster.nodes[0].chain.view().finalized.height > Height(3));
+}
+
+#[test]
+fn each_rule_of_work_has_a_name_of_its_own() {
+    let named = [
+        (AuxPowError::from(DecodeError::EmptyWitness), "empty-witness"),
+        (AuxPowError::from(CompactError::Zero { bits: 0 }), "compact-bits"),
+        (AuxPowError::from(RuleError::BranchTooLong { length: 31 }), "branch-too-long"),
+        (AuxPowError::HeaderReused, "header-reused"),
+        (AuxPowError::QueueFull, "queue-full"),
+    ];
+    for (error, name) in named {
+        assert_eq!(error.rule(), name, "{error}");
+    }
 }

@@ -8,7 +8,8 @@ use alys_chain::peg::{
 use alys_chain::testing::{Cluster, Fixture};
 use alys_chain::{ChainState, PayloadShape, payload_hash};
 use alys_primitives::{
-    Address, B256, ExecutionPayload, Gwei, Height, Root, Sats, TreeHash as _, U256, VariableList, Withdrawal,
+    Address, B256, ExecutionPayload, ExecutionRequests, Gwei, Height, Root, Sats, TreeHash as _, U256, VariableList,
+    Withdrawal,
     ssz::{Decode as _, Encode as _},
 };
 use bitcoin::{
@@ -217,4 +218,23 @@ fn states_decode_to_what_was_encoded_and_their_roots_tell_them_apart() {
     }
     let distinct: BTreeSet<Root> = roots.iter().map(|(root, _)| *root).collect();
     assert_eq!((distinct.len(), roots.len() > 15), (roots.len(), true));
+}
+
+#[test]
+fn requests_count_for_the_hash_if_they_say_anything_and_since_prague_only() {
+    let (payload, digest) = (ExecutionPayload::default(), Root::repeat_byte(3));
+    let requests = |requests: &[&[u8]]| {
+        let requests = requests.iter().map(|bytes| VariableList::new(bytes.to_vec()).unwrap()).collect();
+        ExecutionRequests::new(requests).unwrap()
+    };
+    let hash = |requests: &ExecutionRequests, shape| payload_hash(&payload, digest, requests, shape);
+    let prague = |bytes: &[&[u8]]| hash(&requests(bytes), PayloadShape::Prague);
+    // EIP-7685: a request of nothing but its type is left out.
+    assert_eq!(prague(&[&[0], &[1]]), prague(&[]));
+    assert_ne!(prague(&[&[0, 7]]), prague(&[]));
+    assert_ne!(prague(&[&[0, 7], &[1, 8]]), prague(&[&[1, 8], &[0, 7]]));
+    assert_eq!(prague(&[&[0], &[1, 8]]), prague(&[&[1, 8]]));
+    for shape in [PayloadShape::Cancun, PayloadShape::Shanghai] {
+        assert_eq!(hash(&requests(&[&[0, 7]]), shape), B256::ZERO, "no such block");
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may stop")]
 
 use alys_chain::{
+    FederationError,
     proof::{
         BlockProof, ProofError, ProofParts, prove,
         verifier::{ProofFlaw, verify},
@@ -10,10 +11,10 @@ use alys_chain::{
     testing::{Cluster, Fixture, SchemeKind},
 };
 use alys_primitives::{
-    BlockHeader, Height, Root, SignedBlock, VariableList,
+    BlockHeader, Epoch, Height, Members, Root, SignedBlock, VariableList,
     ssz::{Decode as _, Encode as _},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A chain with final bundles, and the parts of a proof for a height.
 fn scene(scheme: SchemeKind) -> Cluster {
@@ -136,4 +137,47 @@ fn a_proof_with_anything_changed_does_not_hold() {
     };
     assert_eq!(cut(2), ProofFlaw::NotSafe);
     assert_eq!(cut(3), ProofFlaw::NotDeep);
+}
+
+#[test]
+fn each_flaw_says_what_is_wrong() {
+    let flaws = [
+        ProofFlaw::OtherChain,
+        ProofFlaw::NotInBundle,
+        ProofFlaw::Work,
+        ProofFlaw::NotCarried,
+        ProofFlaw::Chain,
+        ProofFlaw::NotSafe,
+        ProofFlaw::NotDeep,
+        ProofFlaw::Certificate,
+    ];
+    let texts: BTreeSet<String> = flaws.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), flaws.len());
+    assert_eq!(ProofFlaw::NotDeep.to_string(), "too few blocks follow the carrier");
+}
+
+#[test]
+fn a_federation_known_from_elsewhere_checks_proofs_as_the_chains_own_does() {
+    let cluster = scene(SchemeKind::Bls);
+    let verifier = cluster.nodes[0].chain.verifier();
+    let proof = prove(&parts(&cluster, 2), cluster.fixture.spec.min_finalization_depth).unwrap();
+    let members = cluster.fixture.spec.members.clone();
+    let quorum = verifier.quorum_of(&members).unwrap();
+    assert_eq!(verify(&proof, &verifier.trust(), &quorum), Ok(()));
+    let mut others = members.to_vec();
+    others.rotate_left(1);
+    let others = verifier.quorum_of(&Members::new(others).unwrap()).unwrap();
+    assert_eq!(verify(&proof, &verifier.trust(), &others), Err(ProofFlaw::Certificate));
+    let nobody = verifier.quorum_of(&Members::empty()).unwrap_err();
+    assert_eq!(nobody, FederationError::Size { found: 0, max: 254 });
+    assert!(verifier.quorum(Epoch(1)).is_none(), "an epoch to come");
+}
+
+#[test]
+fn damaged_proofs_do_not_decode() {
+    let cluster = scene(SchemeKind::Unproven);
+    let bytes = prove(&parts(&cluster, 2), 2).unwrap().as_ssz_bytes();
+    assert!(BlockProof::from_ssz_bytes(&vec![0xff; bytes.len()]).is_err());
+    assert!(BlockProof::from_ssz_bytes(&bytes[..bytes.len() - 1]).is_err());
+    assert!(BlockProof::from_ssz_bytes(&bytes[..100]).is_err());
 }

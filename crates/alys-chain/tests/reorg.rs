@@ -11,7 +11,7 @@ use alys_chain::{
     BlockError, ChainConfig, ChainEvent, ConfigError, ImportOutcome, Input, Message, PeerTag, PendingReason,
     testing::{Cluster, Fixture, Node},
 };
-use alys_primitives::{Height, SignedBlock};
+use alys_primitives::{BlockHeader, Height, SignedBlock};
 use std::sync::Arc;
 
 /// All blocks of a node's head chain above a height.
@@ -182,23 +182,104 @@ fn side_blocks_leave_the_tree_and_the_store_when_finality_passes_them() {
 #[test]
 fn a_deep_reorganisation_raises_an_alert() {
     let (one, other) = two_futures(2, 4, 5);
-    let config = ChainConfig { max_reorg_depth: Some(3), ..one.fixture.config(None) };
-    let mut node = Node::with_config(&one.fixture, None, config);
-    for block in chain_above(&one, 0).into_iter().chain(chain_above(&other, 2)) {
+    // Three blocks of the first chain had certificates.
+    for (max_reorg_depth, alerts) in [(Some(4), 0), (Some(3), 0), (Some(2), 1), (None, 0)] {
+        let config = ChainConfig { max_reorg_depth, ..one.fixture.config(None) };
+        let mut node = Node::with_config(&one.fixture, None, config);
+        for block in chain_above(&one, 0).into_iter().chain(chain_above(&other, 2)) {
+            node.receive(other.now, Message::Block(block));
+        }
+        let top = other.nodes[0].chain.view().head.root;
+        node.receive(other.now, Message::Notarization(other.nodes[0].store.block(&top).unwrap().1.unwrap()));
+        assert_eq!(node.chain.view().head.root, top);
+        let reorgs: Vec<bool> = reorgs(&node).iter().map(|(_, _, alert)| *alert).collect();
+        assert_eq!(reorgs, [alerts > 0], "{max_reorg_depth:?}");
+        // Consecutive slots of both chains are notarized: more than f members signed twice, which is told.
+        assert!(violations(&node) > 0);
+    }
+}
+
+/// Depth, new blocks and alert of each reorganisation.
+fn reorgs(node: &Node) -> Vec<(usize, usize, bool)> {
+    let reorgs = node.log.events.iter().filter_map(|event| match event {
+        ChainEvent::Reorg { dropped, added, alert, .. } => Some((dropped.len(), added.len(), *alert)),
+        _ => None,
+    });
+    reorgs.collect()
+}
+
+fn violations(node: &Node) -> usize {
+    node.log.events.iter().filter(|event| matches!(event, ChainEvent::SafetyViolation { .. })).count()
+}
+
+#[test]
+fn what_was_not_safe_is_left_without_an_alarm() {
+    // Two blocks in consecutive slots make none of the first chain's own safe.
+    let (one, other) = two_futures(5, 1, 2);
+    let mut node = one.nodes[0].clone();
+    for block in chain_above(&other, 5) {
         node.receive(other.now, Message::Block(block));
     }
     let top = other.nodes[0].chain.view().head.root;
     node.receive(other.now, Message::Notarization(other.nodes[0].store.block(&top).unwrap().1.unwrap()));
     assert_eq!(node.chain.view().head.root, top);
-    let alerts = node.log.events.iter().filter(|event| matches!(event, ChainEvent::Reorg { alert: true, .. })).count();
-    let reorgs = node.log.events.iter().filter(|event| matches!(event, ChainEvent::Reorg { .. })).count();
-    assert_eq!(
-        (alerts, reorgs),
-        (0, 1),
-        "three blocks of the first chain had certificates, which is no more than three"
-    );
-    // Consecutive slots of both chains are notarized: more than f members signed twice, which is told.
-    assert!(node.log.events.iter().any(|event| matches!(event, ChainEvent::SafetyViolation { .. })));
+    assert_eq!((reorgs(&node), violations(&node)), (vec![(1, 2, false)], 0));
+}
+
+#[test]
+fn finality_of_another_branch_takes_the_head_with_it_and_is_told_as_a_violation() {
+    // As only more than f malicious members can bring about: the shorter branch is the one with work.
+    let mut one = Cluster::new(Fixture::new(4));
+    one.run_slots(5);
+    let mut other = one.clone();
+    one.run_slots(12);
+    other.now = other.fixture.slot_start(18).saturating_sub(600);
+    for round in 0..2u64 {
+        other.mine(0);
+        (0..4).for_each(|slot| other.run_slot(18 + round * 4 + slot));
+    }
+    let (long, short) = (one.nodes[0].chain.view(), other.nodes[0].chain.view());
+    assert!(short.finalized.height > Height(5), "on its own branch");
+    assert!(short.head.height < long.head.height);
+
+    let mut node = one.nodes[0].clone();
+    let now = other.now;
+    // Of the long chain, on a parent that the node never hears of.
+    let stray = {
+        let head = node.store.block(&long.head.root).unwrap().0;
+        let parent = BlockHeader {
+            slot: head.parent_notarization[0].slot,
+            height: short.finalized.height.saturating_sub(1),
+            ..BlockHeader::default()
+        };
+        Arc::new(one.fixture.forge(&head, |block| {
+            block.parent_notarization[0] = one.fixture.certify(&parent, &[0, 1, 2]);
+            block.header.parent_root = parent.root();
+            block.header.height = short.finalized.height;
+            block.payload.block_number = short.finalized.height.0;
+        }))
+    };
+    node.receive(now, Message::Block(stray.clone()));
+    assert!(matches!(node.outcome(&stray.root()), Some(ImportOutcome::Pending(PendingReason::Parent(_)))));
+    for block in chain_above(&other, 5) {
+        node.receive(now, Message::Block(block));
+    }
+    let certificate = other.nodes[0].store.block(&short.head.root).unwrap().1.unwrap();
+    node.receive(now, Message::Notarization(certificate));
+
+    let view = node.chain.view();
+    assert_eq!((view.head, view.finalized), (short.head, short.finalized));
+    assert!(violations(&node) > 0);
+    assert_eq!(node.outcome(&stray.root()), Some(&ImportOutcome::Rejected(BlockError::NotOnFinalized)));
+    // Nothing is left of the heights above.
+    assert_eq!(node.store.top(), short.head.height);
+    for height in 1..=short.head.height.0 {
+        assert_eq!(node.store.canonical(Height(height)), other.nodes[0].store.canonical(Height(height)));
+    }
+    assert_eq!(node.log.forkchoices.last().unwrap().head, short.head.execution_hash);
+    let mut again = node.clone();
+    again.restart(&one.fixture, one.fixture.config(Some(0))).unwrap();
+    assert_eq!(again.chain.state_root(), node.chain.state_root());
 }
 
 #[test]

@@ -8,10 +8,10 @@
 )]
 
 use alys_chain::{
-    Effect, Input, Message, RestoreError, Restored, SignRequest,
+    Checkpoint, Effect, Input, Message, RestoreError, Restored, SignRequest,
     testing::{Cluster, Fixture, Node},
 };
-use alys_primitives::{BitVector, Epoch, FederationChange, Height, Members, Slot, U256};
+use alys_primitives::{BitVector, Epoch, FederationChange, Height, Members, Root, Slot, U256};
 
 /// A member that has been through bundles, fees and finality.
 fn seasoned(members: usize) -> Cluster {
@@ -271,4 +271,69 @@ fn the_store_holds_the_canonical_chain_by_height() {
         slot = block.header.slot;
     }
     assert_eq!(parent, head.root);
+}
+
+#[test]
+fn a_checkpoint_that_contradicts_itself_is_refused_with_the_reason() {
+    let cluster = seasoned(4);
+    let node = &cluster.nodes[0];
+    let refused = |change: &dyn Fn(&mut Checkpoint)| {
+        let mut kept = node.store.restored();
+        change(kept.checkpoint.as_mut().unwrap());
+        match cluster.fixture.restore(cluster.fixture.config(Some(0)), kept) {
+            Err(RestoreError::Checkpoint(reason)) => reason,
+            other => panic!("{:?}", other.err()),
+        }
+    };
+    let members =
+        |checkpoint: &mut Checkpoint| checkpoint.members = Members::new(checkpoint.members[1..].to_vec()).unwrap();
+    assert_eq!(refused(&members), "members are not those of the state");
+    let twice = |checkpoint: &mut Checkpoint| checkpoint.members[0] = checkpoint.members[1].clone();
+    assert_eq!(refused(&twice), "unusable members");
+    let next = |checkpoint: &mut Checkpoint| checkpoint.next_members = Some(checkpoint.members.clone());
+    assert_eq!(refused(&next), "next members are not those of the state");
+    let epoch = |checkpoint: &mut Checkpoint| checkpoint.state.epoch = Epoch(1);
+    assert_eq!(refused(&epoch), "header and state are of different epochs");
+    let none = |checkpoint: &mut Checkpoint| checkpoint.certificate = None;
+    assert_eq!(refused(&none), "no certificate of its block");
+    let another = |checkpoint: &mut Checkpoint| checkpoint.certificate.as_mut().unwrap().block_root.0[0] ^= 1;
+    assert_eq!(refused(&another), "no certificate of its block");
+    let short = |checkpoint: &mut Checkpoint| checkpoint.trunk.truncate(checkpoint.trunk.len() - 1);
+    assert_eq!(refused(&short), "the trunk does not end with its block");
+    let fees = |checkpoint: &mut Checkpoint| checkpoint.trunk.last_mut().unwrap().fees_total += U256::from(1);
+    assert_eq!(refused(&fees), "the trunk does not end with its block");
+}
+
+#[test]
+fn certificates_and_blocks_that_belong_to_nothing_are_refused() {
+    let cluster = seasoned(4);
+    let node = &cluster.nodes[0];
+    let restore = |change: &dyn Fn(&mut Restored)| {
+        let mut kept = node.store.restored();
+        change(&mut kept);
+        cluster.fixture.restore(cluster.fixture.config(Some(0)), kept).err()
+    };
+    let head = node.chain.view().head.root;
+    let of = |kept: &mut Restored| -> usize {
+        kept.certificates.iter().position(|certificate| certificate.block_root == head).unwrap()
+    };
+    let nobodys = Root::repeat_byte(7);
+    let stranger = restore(&|kept| {
+        let at = of(kept);
+        kept.certificates[at].block_root = nobodys;
+    });
+    assert_eq!(stranger, Some(RestoreError::Certificate { root: nobodys }));
+    let moved = restore(&|kept| {
+        let at = of(kept);
+        kept.certificates[at].slot = kept.certificates[at].slot.next();
+    });
+    assert_eq!(moved, Some(RestoreError::Certificate { root: head }));
+    // Its own parent has no certificate: nobody may have built on it.
+    let parent = node.store.block(&head).unwrap().0.header.parent_root;
+    let bare = restore(&|kept| kept.certificates.retain(|certificate| certificate.block_root != parent));
+    assert_eq!(bare, Some(RestoreError::Orphan { root: head }));
+    // What is there twice is there once.
+    assert_eq!(restore(&|kept| kept.blocks.push(kept.blocks[0].clone())), None);
+    let damaged = restore(&|kept| kept.blocks[0].block.header.body_root = Root::ZERO).unwrap();
+    assert!(matches!(damaged, RestoreError::Block { .. } | RestoreError::Orphan { .. }), "{damaged}");
 }

@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests may stop")]
 
 use alys_chain::{
-    BlockError, CertificateError, Certificates, Context, ErrorCategory, ImportOutcome, Input, Outcome, SegmentError,
-    Validated, ValidationCache, ValidationError, ValidationLevel as Level, Verifier, VerifyError,
+    AuxPowError, BlockError, CertificateError, Certificates, Context, ErrorCategory, FederationError, ImportOutcome,
+    Input, Outcome, SegmentError, Validated, ValidationCache, ValidationError, ValidationLevel as Level, Verifier,
+    VerifyError,
     testing::{Cluster, Fixture, Node, SchemeKind},
 };
-use alys_primitives::{B256, Epoch, Height, Root, SignatureBytes, SignedBlock, Slot, UnixMillis, VariableList};
+use alys_primitives::{
+    AuxBundle, B256, BitVector, Epoch, FederationChange, Height, Root, SignatureBytes, SignedBlock, Slot, UnixMillis,
+    VariableList,
+};
 use std::sync::Arc;
 
 struct Scene {
@@ -265,4 +269,77 @@ fn a_segment_with_a_flaw_is_refused_whole() {
     last[5].author_signature = blocks[0].author_signature;
     let error = VerifyError::Signature;
     assert_eq!(check(&last, &tip, Certificates::Tip), Some(SegmentError::Block { root: blocks[5].root(), error }));
+}
+
+#[test]
+fn each_level_tells_what_it_is_about_and_what_was_asked_for() {
+    let scene = scene(SchemeKind::Unproven);
+    for level in [Level::Basic, Level::SignatureOnly, Level::ConsensusOnly, Level::Full] {
+        let proven = scene.verifier.validate(level, &scene.block, Some(&scene.context)).unwrap();
+        assert_eq!((proven.root(), proven.level()), (scene.block.root(), level));
+    }
+    assert_eq!(scene.context.parent(), scene.block.header.parent_root);
+}
+
+#[test]
+fn what_is_not_the_blocks_fault_blames_nobody() {
+    for error in [BlockError::PendingFull, BlockError::NotOnFinalized] {
+        assert!(!error.is_invalid());
+        assert_eq!(ValidationError::Consensus(error).category(), ErrorCategory::Unavailable);
+    }
+}
+
+#[test]
+fn a_bundle_for_another_chain_is_no_part_of_this_one_whatever_is_checked_of_it() {
+    let scene = scene(SchemeKind::Unproven);
+    let found = |level, change: fn(&mut AuxBundle)| {
+        let block = scene.forge(|block| change(&mut block.body.auxpow[0].bundle));
+        scene.verifier.validate(level, &block, Some(&scene.context)).unwrap_err()
+    };
+    let of_block = |error| BlockError::AuxPow(error);
+    let other = |bundle: &mut AuxBundle| bundle.genesis_root.0[0] ^= 1;
+    let in_form = ValidationError::Verify(VerifyError::Block(of_block(AuxPowError::OtherChain)));
+    assert_eq!(found(Level::Basic, other), in_form);
+    assert_eq!(found(Level::SignatureOnly, other), in_form);
+    assert_eq!(found(Level::ConsensusOnly, other), ValidationError::Consensus(of_block(AuxPowError::OtherChain)));
+    let id = AuxPowError::ChainId { found: 7, expected: scene.cluster.fixture.spec.auxpow.chain_id };
+    let other = |bundle: &mut AuxBundle| bundle.auxpow_chain_id = 7;
+    assert_eq!(found(Level::ConsensusOnly, other), ValidationError::Consensus(of_block(id)));
+}
+
+#[test]
+fn a_child_is_neither_higher_nor_earlier_than_its_place() {
+    let scene = scene(SchemeKind::Unproven);
+    let found = |change: fn(&mut SignedBlock)| {
+        let block = scene.forge(change);
+        scene.verifier.validate(Level::ConsensusOnly, &block, Some(&scene.context)).unwrap_err()
+    };
+    let (height, slot) = (scene.block.header.height, scene.block.header.slot);
+    let higher = BlockError::Height { found: height.next(), parent: height.saturating_sub(1) };
+    assert_eq!(found(|block| block.header.height = block.header.height.next()), ValidationError::Consensus(higher));
+    let parent = scene.block.parent_notarization[0].slot;
+    assert!(parent < slot);
+    let earlier = BlockError::Slot { found: parent, parent };
+    let back = |block: &mut SignedBlock| block.header.slot = block.parent_notarization[0].slot;
+    assert_eq!(found(back), ValidationError::Consensus(earlier));
+}
+
+#[test]
+fn a_change_of_another_epoch_does_not_follow() {
+    let scene = scene(SchemeKind::Unproven);
+    let members = scene.cluster.fixture.spec.members.clone();
+    let block = scene.forge(|block| {
+        let change = FederationChange {
+            genesis_root: Root::ZERO,
+            epoch: Epoch(4),
+            members,
+            custody: VariableList::empty(),
+            bitfield: BitVector::new(),
+            aggregate_signature: SignatureBytes::ZERO,
+        };
+        block.body.federation_change = VariableList::new(vec![change]).unwrap();
+    });
+    let refused = scene.verifier.validate(Level::ConsensusOnly, &block, Some(&scene.context)).unwrap_err();
+    let epoch = FederationError::Epoch { found: Epoch(4), expected: Epoch(0) };
+    assert_eq!(refused, ValidationError::Consensus(BlockError::Federation(epoch)));
 }

@@ -3,10 +3,11 @@
 
 use alloy_primitives::B256;
 use alys_crypto::{
-    AggregateError, AggregateSignature, Domain, DomainType, PublicKey, PublicKeyError, SecretKey, SecretKeyError,
-    Signature, SignatureError, SignatureSet, SigningRoot, VerifyError, verify_batch,
+    AggregateError, AggregateSignature, DerivationError, Domain, DomainType, PublicKey, PublicKeyError, SecretKey,
+    SecretKeyError, Signature, SignatureError, SignatureSet, SigningRoot, VerifyError, verify_batch,
 };
 use proptest::prelude::*;
+use std::collections::HashSet;
 
 fn key(seed: u8) -> SecretKey {
     SecretKey::generate(&[seed; 32]).unwrap()
@@ -124,6 +125,48 @@ fn secrets_are_not_printed() {
     let secret = key(1);
     let digits = alloy_primitives::hex::encode(*secret.to_bytes());
     assert!(!format!("{secret:?}").contains(&digits[..8]));
+}
+
+#[test]
+fn public_things_are_printed_as_their_bytes() {
+    let digits = |bytes: &[u8]| alloy_primitives::hex::encode_prefixed(bytes);
+    let public_key = key(1).public_key();
+    assert_eq!(public_key.to_string(), digits(&public_key.to_bytes()));
+    assert_eq!(format!("{public_key:?}"), format!("PublicKey({public_key})"));
+    let signature = key(1).sign(root(1));
+    assert_eq!(signature.to_string(), digits(&signature.to_bytes()));
+    assert_eq!(format!("{signature:?}"), format!("Signature({signature})"));
+    // The sum of one signature is that signature.
+    assert_eq!(format!("{:?}", AggregateSignature::from(signature)), format!("AggregateSignature({signature})"));
+    let domain = Domain::new(DomainType::Approval, [0; 4], B256::ZERO);
+    assert_eq!(format!("{domain:?}"), format!("Domain({})", digits(&domain.to_bytes())));
+    assert_eq!(root(1).to_string(), digits(root(1).0.as_slice()));
+}
+
+#[test]
+fn keys_are_told_apart_and_ordered_by_their_bytes() {
+    let mut keys: Vec<PublicKey> = (1..=6).map(|seed| key(seed).public_key()).collect();
+    let mut bytes: Vec<_> = keys.iter().map(PublicKey::to_bytes).collect();
+    keys.sort();
+    bytes.sort();
+    assert_eq!(keys.iter().map(PublicKey::to_bytes).collect::<Vec<_>>(), bytes);
+    assert!(keys.windows(2).all(|pair| pair[0].partial_cmp(&pair[1]) == Some(std::cmp::Ordering::Less)));
+    let parsed = bytes.iter().map(|bytes| PublicKey::from_bytes(bytes).unwrap());
+    assert_eq!(keys.into_iter().chain(parsed).collect::<HashSet<_>>().len(), 6);
+}
+
+#[test]
+fn seeds_outside_the_standards_lengths_make_no_key() {
+    for length in [0, 31, 1_025] {
+        let refused = DerivationError::SeedLength { found: length };
+        assert_eq!(SecretKey::derive_master(&vec![7; length]).err(), Some(refused.clone()));
+        assert_eq!(SecretKey::derive(&vec![7; length], &"m/0".parse().unwrap()).err(), Some(refused));
+    }
+    for length in [32, 1_024] {
+        let (seed, path) = (vec![7; length], "m/3/5".parse().unwrap());
+        let step_by_step = SecretKey::derive_master(&seed).unwrap().derive_child(3).derive_child(5);
+        assert_eq!(SecretKey::derive(&seed, &path).unwrap().to_bytes(), step_by_step.to_bytes());
+    }
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may stop")]
 
-use alys_primitives::ssz::{Decode, Encode};
+use alys_primitives::ssz::{Decode, DecodeError, Encode};
 use alys_primitives::*;
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -97,7 +97,7 @@ macro_rules! newtypes {
         })*
     };
 }
-newtypes!(Slot, Height, Epoch, Gwei, Sats);
+newtypes!(Slot, Height, Epoch, Gwei, Sats, UnixMillis);
 
 macro_rules! containers {
     ($($name:ident { $($field:ident),* $(,)? })*) => {
@@ -177,6 +177,39 @@ fn encodes<T: Make + Encode + Decode + TreeHash + PartialEq + Debug>(words: &[u6
     assert_eq!(value == other, value.tree_hash_root() == other.tree_hash_root());
 }
 
+/// A fixed length is the only one that decodes, and says so; where lengths vary, offsets that point out of the bytes are
+/// refused, and so is an end within the fixed part.
+fn refuses<T: Make + Encode + Decode + PartialEq + Debug>(words: &[u64]) {
+    let bytes = T::make(&mut Source(Vec::from(words).into_iter())).as_ssz_bytes();
+    let wrong_length = |len, expected| Err(DecodeError::InvalidByteLength { len, expected });
+    if <T as Decode>::is_ssz_fixed_len() {
+        let longer = [bytes.as_slice(), &[0]].concat();
+        assert_eq!(T::from_ssz_bytes(&longer), wrong_length(bytes.len() + 1, bytes.len()));
+        let (_, shorter) = bytes.split_last().unwrap();
+        assert_eq!(T::from_ssz_bytes(shorter), wrong_length(bytes.len() - 1, bytes.len()));
+    } else {
+        assert!(T::from_ssz_bytes(&vec![0xff; bytes.len()]).is_err(), "offsets past the end");
+        assert!(T::from_ssz_bytes(&bytes[..3]).is_err(), "an end within the fixed part");
+    }
+}
+
+/// A counted thing is encoded and hashed as its number is, alone and in lists.
+fn counts<T>(words: &[u64], wrap: impl Fn(u64) -> T)
+where
+    T: Make + Copy + Encode + Decode + TreeHash + PartialEq + Debug + std::fmt::Display + Serialize + DeserializeOwned,
+{
+    let numbers: VariableList<u64, typenum::U128> = VariableList::new(words.to_vec()).unwrap();
+    let counted = VariableList::<T, typenum::U128>::new(words.iter().map(|word| wrap(*word)).collect()).unwrap();
+    assert_eq!(counted.as_ssz_bytes(), numbers.as_ssz_bytes());
+    assert_eq!(counted.tree_hash_root(), numbers.tree_hash_root());
+    for (value, number) in counted.iter().zip(words) {
+        assert_eq!((value.ssz_bytes_len(), value.as_ssz_bytes()), (8, number.as_ssz_bytes()));
+        assert_eq!(value.tree_hash_root(), number.tree_hash_root());
+        assert_eq!(value.to_string(), number.to_string());
+        assert_eq!(serde_json::to_string(value).unwrap(), number.to_string());
+    }
+}
+
 /// Files and checkpoints hold these through serde.
 fn serialises<T: Make + Serialize + DeserializeOwned + PartialEq + Debug>(words: &[u64]) {
     let value = T::make(&mut Source(Vec::from(words).into_iter()));
@@ -204,10 +237,55 @@ proptest! {
         every!(encodes(&words, &others):
             ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
             Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
-            FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Fork, AuxPowSpec,
-            EvmSpec, BitcoinCheckpoint, PegSpec, ChainSpec,
+            FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Custodians,
         );
         every!(serialises(&words): Notarization, BlockHeader, AuxBundle, Member, Withdrawal, ChainSpec);
+    }
+
+    #[test]
+    fn damaged_encodings_are_refused(words in proptest::collection::vec(any::<u64>(), 0..120)) {
+        every!(refuses(&words):
+            ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
+            Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
+            FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Custodians,
+            Slot, Height, Epoch, Sats, Gwei, UnixMillis,
+        );
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off(words in proptest::collection::vec(any::<u64>(), 0..120), byte in 2u8..) {
+        let pause = Pause::make(&mut Source(words.into_iter()));
+        let mut bytes = pause.as_ssz_bytes();
+        // Behind the chain, the epoch and the sequence.
+        for place in [48, 49] {
+            let is_on = std::mem::replace(&mut bytes[place], byte);
+            prop_assert!(matches!(Pause::from_ssz_bytes(&bytes), Err(DecodeError::BytesInvalid(_))));
+            bytes[place] = is_on;
+        }
+        prop_assert_eq!(Pause::from_ssz_bytes(&bytes), Ok(pause));
+    }
+
+    #[test]
+    fn a_chain_is_named_by_every_constant(
+        words in proptest::collection::vec(any::<u64>(), 0..120),
+        others in proptest::collection::vec(any::<u64>(), 0..120),
+    ) {
+        let make = |words: Vec<u64>| ChainSpec::make(&mut Source(words.into_iter()));
+        let (spec, other) = (make(words), make(others));
+        prop_assert_eq!(spec == other, spec.genesis_root() == other.genesis_root());
+        let genesis = spec.genesis_header();
+        prop_assert_eq!((genesis.state_root, genesis.execution_block_hash), (spec.genesis_root(), spec.evm.genesis_hash));
+        prop_assert_eq!((genesis.height, genesis.slot, genesis.parent_root), (Height(0), Slot(0), Root::ZERO));
+    }
+
+    #[test]
+    fn counted_things_are_encoded_as_their_numbers(words in proptest::collection::vec(any::<u64>(), 0..120)) {
+        counts(&words, Slot);
+        counts(&words, Height);
+        counts(&words, Epoch);
+        counts(&words, Sats);
+        counts(&words, Gwei);
+        counts(&words, UnixMillis);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! Two things are expensive or absent on a bare machine: the system's packages ([`packages`]) and RocksDB's C++
 //! ([`rocksdb`]), which is compiled once into the user's cache folder instead of once per profile and checkout. A Bitcoin
-//! Core ([`mod@bitcoind`]) is built there only when asked for; tests run against it once it is there.
+//! Core ([`mod@bitcoind`]) is built there only when asked for; tests run against it once it is there. What only some
+//! commands take ([`coverage`]) is installed when they first run.
 
 mod bitcoind;
+mod coverage;
 mod packages;
 mod rocksdb;
 
@@ -17,6 +19,7 @@ use crate::failure::Failure;
 use crate::run::{answers, cargo, output, run};
 
 pub(crate) use bitcoind::bitcoind;
+pub(crate) use coverage::{CoverageTools, coverage_tools};
 pub(crate) use packages::{Package, ensure as ensure_packages};
 
 /// Environment variable that names the folder for what is kept between checkouts.

@@ -280,11 +280,6 @@ impl PegLedger {
         &self.coins
     }
 
-    /// Recorded transactions, in order of txid.
-    pub fn recorded(&self) -> &[Recorded] {
-        &self.recorded
-    }
-
     /// A recorded transaction.
     pub fn find_recorded(&self, txid: &B256) -> Option<&Recorded> {
         let index = self.recorded.binary_search_by_key(txid, |recorded| recorded.txid).ok()?;

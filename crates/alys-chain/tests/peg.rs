@@ -1,0 +1,215 @@
+//! The peg's rules by themselves: constants, custodians, payments that cannot be, names in answers.
+
+#![allow(clippy::unwrap_used, reason = "tests may stop")]
+
+use alys_chain::peg::{
+    Coin, Custody, CustodyError, Payee, PaymentError, PegRules, PegSpecError, Unclaimed, Unpayable, derive_payment,
+    derive_sweep, sweep_coins,
+};
+use alys_chain::testing::{Fixture, SchemeKind};
+use alys_chain::{CertificateError, FederationError, FollowError, GenesisError, follow_custody};
+use alys_primitives::{
+    B256, BitVector, BitcoinCheckpoint, BitcoinHeaderBytes, Custodians, CustodyKeys, Epoch, FederationChange,
+    FixedBytes, Optional, PegSpec, Sats, SpecError, VariableList,
+};
+use bitcoin::key::{Keypair, Secp256k1};
+use bitcoin::{Network, ScriptBuf, XOnlyPublicKey, consensus::serialize};
+use std::collections::BTreeSet;
+
+fn key(seed: u8) -> XOnlyPublicKey {
+    Keypair::from_seckey_slice(&Secp256k1::new(), &[seed; 32]).unwrap().x_only_public_key().0
+}
+
+/// Keys of these seeds, the most that must sign for them.
+fn custodians(seeds: std::ops::Range<u8>) -> Custodians {
+    let keys: Vec<B256> = seeds.map(|seed| key(seed).serialize().into()).collect();
+    let count = u64::try_from(keys.len()).unwrap();
+    Custodians { keys: CustodyKeys::new(keys).unwrap(), threshold: count - (count - 1) / 3 }
+}
+
+fn spec() -> PegSpec {
+    let genesis = bitcoin::constants::genesis_block(Network::Regtest).header;
+    let Custodians { keys, threshold } = custodians(1..5);
+    PegSpec {
+        network_magic: Network::Regtest.magic().to_bytes().into(),
+        checkpoint: BitcoinCheckpoint {
+            header: BitcoinHeaderBytes::try_from(serialize(&genesis).as_slice()).unwrap(),
+            height: 0,
+            period_time: u64::from(genesis.time),
+            period_bits: u64::from(genesis.bits.to_consensus()),
+            earlier_times: VariableList::empty(),
+        },
+        header_window: 288,
+        confirmations: 6,
+        min_pegin: Sats(10_000),
+        max_pegins: 4,
+        max_batch_requests: 8,
+        min_fee_rate: 2_000,
+        initial_fee_rate: 2_000,
+        max_fee_rate: 50_000,
+        bump_interval: 12,
+        old_address_grace: 20,
+        custody_keys: keys,
+        custody_threshold: threshold,
+    }
+}
+
+/// Four members with real signatures and a peg.
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::with_scheme(4, SchemeKind::Bls);
+    fixture.spec.peg = VariableList::new(vec![spec()]).unwrap();
+    fixture
+}
+
+/// A record by three of the four members, who stay.
+fn change(fixture: &Fixture, epoch: u64, custodians: Option<Custodians>) -> FederationChange {
+    let verifier = fixture.genesis(fixture.config(None)).verifier();
+    let members = fixture.spec.members.clone();
+    let custody = Optional::new(custodians.into_iter().collect()).unwrap();
+    let root = verifier.federation_signing_root(Epoch(epoch), &members, &custody);
+    let signatures: Vec<_> = (0..3).map(|signer| fixture.sign_as(signer, root)).collect();
+    let mut bitfield = BitVector::new();
+    (0..3).for_each(|signer| bitfield.set(signer, true).unwrap());
+    FederationChange {
+        genesis_root: fixture.spec.genesis_root(),
+        epoch: Epoch(epoch),
+        members,
+        custody,
+        bitfield,
+        aggregate_signature: fixture.sum(&signatures).unwrap(),
+    }
+}
+
+#[test]
+fn a_spec_makes_a_peg_or_says_why_not() {
+    let rules = PegRules::new(&spec()).unwrap();
+    assert_eq!((rules.network(), rules.spec()), (Network::Regtest, &spec()));
+    let refused = |change: fn(&mut PegSpec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        PegRules::new(&spec).unwrap_err()
+    };
+    let found = FixedBytes([1, 2, 3, 4]);
+    assert_eq!(refused(|spec| spec.network_magic = FixedBytes([1, 2, 3, 4])), PegSpecError::Network { found });
+    let late = refused(|spec| spec.checkpoint.period_time = u64::MAX);
+    assert!(matches!(late, PegSpecError::Checkpoint(_)), "{late}");
+    let no_point = refused(|spec| spec.custody_keys[1] = B256::repeat_byte(0xff));
+    assert!(matches!(no_point, PegSpecError::Custody(CustodyError::Key { index: 1, .. })), "{no_point}");
+}
+
+#[test]
+fn a_chain_knows_its_peg_and_where_deposits_go() {
+    let fixture = fixture();
+    let chain = fixture.genesis(fixture.config(None));
+    assert_eq!(chain.genesis_root(), fixture.spec.genesis_root());
+    let rules = chain.peg_rules().unwrap();
+    let ledger = chain.view().peg.ledger().clone();
+    let custody = rules.current_custody(&ledger).unwrap();
+    assert_eq!(&custody, rules.custody());
+    let address = rules.deposit_address(&ledger).unwrap();
+    assert_eq!(&address.script_pubkey(), custody.script_pubkey());
+    assert_eq!(rules.custody_of(&ledger, 1), None, "nobody has the number yet");
+    let without = Fixture::new(4);
+    assert!(without.genesis(without.config(None)).peg_rules().is_none());
+}
+
+#[test]
+fn custodians_are_followed_from_the_spec_through_every_change() {
+    let fixture = fixture();
+    let (second, third) = (custodians(11..15), custodians(21..28));
+    let changes = [
+        change(&fixture, 0, None),
+        change(&fixture, 1, Some(second.clone())),
+        change(&fixture, 2, None),
+        change(&fixture, 3, Some(third.clone())),
+    ];
+    assert_eq!(follow_custody(fixture.spec.clone(), &[]), Ok(Vec::new()));
+    assert_eq!(follow_custody(fixture.spec.clone(), &changes), Ok(vec![second, third]));
+    // One left out, one twice, one that no quorum signed.
+    let at = |position, error| Err(FollowError::Change { position, error });
+    let epoch = |found, expected| FederationError::Epoch { found: Epoch(found), expected: Epoch(expected) };
+    assert_eq!(follow_custody(fixture.spec.clone(), &changes[1..]), at(0, epoch(1, 0)));
+    let twice = [changes[0].clone(), changes[0].clone()];
+    assert_eq!(follow_custody(fixture.spec.clone(), &twice), at(1, epoch(0, 1)));
+    let mut forged = changes.clone();
+    forged[1].custody = forged[3].custody.clone();
+    let unsigned = FederationError::Certificate(CertificateError::Signature);
+    assert_eq!(follow_custody(fixture.spec.clone(), &forged), at(1, unsigned));
+    let mut no_chain = fixture.spec;
+    no_chain.slot_duration = 0;
+    let refused = follow_custody(no_chain, &changes).unwrap_err();
+    assert!(matches!(refused, FollowError::Genesis(GenesisError::Spec(SpecError::OutOfRange { .. }))), "{refused}");
+}
+
+#[test]
+fn custodians_that_cannot_hold_deposits_are_refused_though_a_quorum_wants_them() {
+    let fixture = fixture();
+    let refused = |fixture: &Fixture, custodians: Custodians| {
+        let verifier = fixture.genesis(fixture.config(None)).verifier();
+        verifier.federation_change(change(fixture, 0, Some(custodians))).unwrap_err()
+    };
+    let weak = refused(&fixture, Custodians { threshold: 1, ..custodians(11..15) });
+    assert!(matches!(weak, FederationError::Custodians(SpecError::OutOfRange { .. })), "{weak}");
+    let mut keys = custodians(11..15);
+    keys.keys[3] = B256::repeat_byte(0xff);
+    let no_point = refused(&fixture, keys);
+    assert!(matches!(no_point, FederationError::Custody(CustodyError::Key { index: 3, .. })), "{no_point}");
+    let without = Fixture::with_scheme(4, SchemeKind::Bls);
+    assert_eq!(refused(&without, custodians(11..15)), FederationError::NoPeg);
+}
+
+#[test]
+fn a_custody_needs_keys_and_no_more_signatures_than_keys() {
+    let keys = |count: u8| (1..=count).map(key).collect::<Vec<_>>();
+    for (count, threshold) in [(0, 0), (0, 1), (3, 0), (3, 4), (129, 100), (3, u64::MAX)] {
+        let refused = CustodyError::Script { threshold, keys: usize::from(count) };
+        assert_eq!(Custody::new(keys(count), threshold), Err(refused));
+    }
+    let custody = Custody::new(keys(3), 2).unwrap();
+    assert_eq!((custody.keys().len(), custody.threshold()), (3, 2));
+}
+
+fn coins(count: u8, value: u64) -> Vec<Coin> {
+    let coin = |seed| Coin { txid: B256::repeat_byte(seed), vout: 0, value: Sats(value), batch: 0, custody: 0 };
+    (0..count).map(coin).collect()
+}
+
+#[test]
+fn payments_that_cannot_be_have_their_reasons() {
+    let custody = Custody::of(&custodians(1..5)).unwrap();
+    let payee = Payee { script: ScriptBuf::new_op_return([1]), amount: Sats(100_000) };
+    let pay = |coins: &[Coin], payees: &[Payee]| derive_payment(&custody, coins, payees, 2_000).unwrap_err();
+    assert_eq!(pay(&coins(1, 100_000), &[]), PaymentError::Empty);
+    let (available, needed) = (Sats(99_999), Sats(100_000));
+    let short = PaymentError::InsufficientCoins { available, needed };
+    assert_eq!(pay(&coins(1, 99_999), std::slice::from_ref(&payee)), short);
+    assert_eq!(pay(&coins(2, u64::MAX), std::slice::from_ref(&payee)), PaymentError::Overflow);
+    assert_eq!(derive_sweep(&custody, &custody, &[], 2_000), Err(PaymentError::Empty));
+    assert_eq!(sweep_coins(&[], &custody, &custody, 2_000), Err(PaymentError::Empty));
+    assert_eq!(sweep_coins(&coins(3, 100), &custody, &custody, 2_000), Err(PaymentError::Empty), "not worth the fee");
+
+    // With the most custodians, as many inputs as a payment may have are more than nodes pass on.
+    let heavy = Custody::of(&custodians(1..129)).unwrap();
+    let many = coins(64, 1_000_000_000);
+    let refused = derive_payment(&heavy, &many, &[payee], 2_000).unwrap_err();
+    assert!(matches!(refused, PaymentError::TooHeavy { weight } if weight > 400_000), "{refused}");
+    let refused = derive_sweep(&heavy, &custody, &many, 2_000).unwrap_err();
+    assert!(matches!(refused, PaymentError::TooHeavy { weight } if weight > 400_000), "{refused}");
+    // A sweep takes fewer of them.
+    let taken = sweep_coins(&many, &heavy, &custody, 2_000).unwrap();
+    assert!(derive_sweep(&heavy, &custody, &taken, 2_000).is_ok());
+    let one_more = &many[..=taken.len()];
+    assert!(matches!(derive_sweep(&heavy, &custody, one_more, 2_000), Err(PaymentError::TooHeavy { .. })));
+}
+
+#[test]
+fn reasons_have_numbers_and_names_of_their_own() {
+    let unclaimed: Vec<Unclaimed> = (0..=255).filter_map(Unclaimed::from_number).collect();
+    assert!((1..).zip(&unclaimed).all(|(number, reason)| reason.number() == number));
+    let names: BTreeSet<&str> = unclaimed.iter().map(|reason| reason.name()).collect();
+    assert_eq!((unclaimed.len(), names.len()), (5, 5));
+    let unpayable: Vec<Unpayable> = (0..=255).filter_map(Unpayable::from_number).collect();
+    assert!((1..).zip(&unpayable).all(|(number, reason)| reason.number() == number));
+    let names: BTreeSet<&str> = unpayable.iter().map(|reason| reason.name()).collect();
+    assert_eq!((unpayable.len(), names.len()), (3, 3));
+}
