@@ -270,3 +270,22 @@ fn custodians_that_make_no_custody_are_refused_and_a_change_that_lapses_changes_
     assert_eq!(world.cluster.nodes[0].chain.view().epoch, Epoch(0));
     assert!(world.cluster.nodes[0].chain.view().change.unwrap().height > Height(carried.0));
 }
+
+#[test]
+fn two_changes_that_differ_in_the_custodians_alone_are_two_changes() {
+    let mut world = World::new();
+    let keys = next_keys();
+    let mut bring = |threshold| {
+        let record = change(&world, custodians(&keys, threshold));
+        let root = alys_chain::change_root(&record);
+        let verified = world.cluster.nodes[0].chain.verifier().federation_change(record).unwrap();
+        let now = world.now();
+        world.cluster.nodes[0].handle(now, Input::FederationChange(verified)).unwrap();
+        let (told, outcome) = world.cluster.nodes[0].log.federation.last().cloned().unwrap();
+        assert_eq!(told, root);
+        outcome
+    };
+    assert_eq!(bring(3), Ok(()));
+    assert_eq!(bring(3), Ok(()), "it is known");
+    assert_eq!(bring(2), Err(FederationError::InFlight), "the members are the same, the custodians are not");
+}

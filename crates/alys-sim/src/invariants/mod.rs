@@ -97,7 +97,7 @@ pub(crate) enum Acknowledged {
     Work(Root),
     /// A proof of equivocation was told to subscribers.
     Proof(Offence),
-    /// A change of the federation waits; the root of its members.
+    /// A change of the federation waits; the root of what it decides.
     Change(Root),
 }
 
