@@ -1,5 +1,7 @@
 //! The federation hands its coins to the next one (protocol section 7).
 
+#![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
+
 use crate::harness::{World, custody_keys, payee, text};
 use alys_bitcoin::{CustodyKey, SigningError, SigningSession};
 use alys_chain::peg::{Batch, Custody, RecordedKind, Unclaimed};
@@ -42,7 +44,7 @@ fn change(world: &World, custody: Custodians) -> FederationChange {
     }
 }
 
-fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
+pub fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
     let before = world.cluster.nodes[0].chain.view().epoch;
     let change = change(world, custodians(keys, threshold));
     let verified = world.cluster.nodes[0].chain.verifier().federation_change(change).unwrap();
@@ -60,12 +62,12 @@ fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
     panic!("the epoch did not begin");
 }
 
-fn address(keys: &[CustodyKey], threshold: u64) -> ScriptBuf {
+pub fn address(keys: &[CustodyKey], threshold: u64) -> ScriptBuf {
     Custody::of(&custodians(keys, threshold)).unwrap().script_pubkey().clone()
 }
 
 /// Signs with these keys, as the books say which custody must.
-fn sign(world: &World, batch: &Batch, keys: &[CustodyKey]) -> Transaction {
+pub fn sign(world: &World, batch: &Batch, keys: &[CustodyKey]) -> Transaction {
     let custody = world.rules.custody_of(&world.ledger(), batch.custody).unwrap();
     let payment = world.payment(batch);
     let mut session = SigningSession::new(custody.clone(), payment.clone()).unwrap();
