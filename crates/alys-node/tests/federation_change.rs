@@ -13,7 +13,7 @@ use alys_node::config::Config;
 use alys_node::key_files::{generate_key, write_keystore};
 use alys_node::rpc_client::{RpcClient, RpcClientError};
 use alys_node::{DevBitcoin, Node, NodeBuilder, Validator};
-use alys_primitives::ssz::Encode as _;
+use alys_primitives::ssz::{Decode as _, Encode as _};
 use alys_primitives::{
     Address, BitVector, Custodians, CustodyKeys, Epoch, FederationChange, Members, Optional, VariableList,
 };
@@ -245,6 +245,19 @@ async fn members_name_new_custodians_and_then_a_new_member() {
     assert_eq!(grown.expect("the change takes effect").unwrap().members.len(), 2);
     let told = world.call("alys_federation").await;
     assert_eq!(told["members"][1]["feeAddress"], json!(Address::repeat_byte(5)), "{told}");
+
+    // Whoever lost the records takes them from the blocks.
+    let out = world.path("records");
+    let said = world.done(&["records", "--rpc", &world.rpc, "--out", &out]);
+    assert!(said.contains("1 members, new custodians") && said.contains("2 members, the custody stays"), "{said}");
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&format!("{out}/change-0")), read(&record));
+    let changes: Vec<FederationChange> = ["change-0", "change-1"]
+        .map(|name| hex::decode(read(&format!("{out}/{name}")).trim_start_matches("0x")).unwrap())
+        .map(|bytes| FederationChange::from_ssz_bytes(&bytes).unwrap())
+        .to_vec();
+    let custody = alys_chain::follow_custody((*world.node.spec).clone(), &changes).unwrap();
+    assert_eq!(custody.len(), 1, "the second names nobody");
     assert_eq!(world.node.shutdown().await.killed.len(), 0);
 }
 

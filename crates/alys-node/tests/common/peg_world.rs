@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 #[path = "bitcoin_wallet.rs"]
 mod bitcoin_wallet;
 
+#[allow(unused_imports, reason = "tests and examples each use their part")]
 pub use bitcoin_wallet::BitcoinWallet;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -82,10 +83,21 @@ struct Member {
     process: Option<Process>,
 }
 
+/// Where a member listens.
+struct Place {
+    rpc: u16,
+    metrics: u16,
+    p2p: u16,
+    peer: String,
+}
+
 /// The processes.
 pub struct World {
     binary: PathBuf,
     folder: PathBuf,
+    places: Vec<Place>,
+    /// The flags that all members have.
+    flags: Vec<String>,
     members: Vec<Member>,
     miner: Option<Process>,
     _bitcoin: Process,
@@ -114,44 +126,12 @@ impl World {
         let mut places = Vec::new();
         for index in 0..members {
             let peer = std::fs::read_to_string(chain.join(format!("member-{index}/peer-id")))?;
-            places.push((port()?, port()?, port()?, peer.trim().to_owned()));
+            places.push(Place { rpc: port()?, metrics: port()?, p2p: port()?, peer: peer.trim().to_owned() });
         }
-        let list = (0..members).map(|index| {
-            let peers: Vec<String> = places
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != index)
-                .map(|(_, (_, _, p2p, peer))| format!("/ip4/127.0.0.1/tcp/{p2p}/p2p/{peer}"))
-                .collect();
-            let (rpc, metrics, p2p, _) = &places[index];
-            let mut arguments = vec![
-                "run".to_owned(),
-                format!("--config={}", chain.join(format!("member-{index}/alys.toml")).display()),
-                format!("--rpc-listen=127.0.0.1:{rpc}"),
-                format!("--metrics-listen=127.0.0.1:{metrics}"),
-                format!("--network-listen=/ip4/127.0.0.1/tcp/{p2p}"),
-                format!("--network-peers={}", peers.join(",")),
-            ];
-            arguments.extend(flags.iter().cloned());
-            let own = |name: &str| chain.join(format!("member-{index}/{name}")).display().to_string();
-            arguments.push(format!("--validator-custody-socket={}", own("signer.socket")));
-            let signer = vec![
-                "custody-signer".to_owned(),
-                format!("--chain-spec={}", chain.join("chain.json").display()),
-                format!("--genesis={}", chain.join("genesis.json").display()),
-                format!("--keystore={}", own("keystore.json")),
-                format!("--password-file={}", own("password")),
-                format!("--socket={}", own("signer.socket")),
-                format!("--record={}", own("signed-payments")),
-            ];
-            let log = folder.join(format!("member-{index}.log"));
-            let url = format!("http://127.0.0.1:{rpc}");
-            let metrics = format!("127.0.0.1:{metrics}");
-            Member { arguments, signer, signer_process: None, url, metrics, log, process: None }
-        });
+        let list = (0..members).map(|index| member(folder, index, &places, &flags));
         let members = list.collect();
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut world = Self { binary, folder, members, miner: None, _bitcoin: process, bitcoin };
+        let mut world = Self { binary, folder, places, flags, members, miner: None, _bitcoin: process, bitcoin };
         world.bitcoin_answers().await?;
         for index in 0..world.members.len() {
             world.start_signer(index)?;
@@ -166,6 +146,26 @@ impl World {
             world.status("the first block", index, |status| status["head"]["height"].as_u64() > Some(0)).await?;
         }
         Ok(world)
+    }
+
+    /// A further node with a key of its own, new from the keystore on, which waits to become a member; gives its number.
+    pub fn join(&mut self) -> Result<usize> {
+        let index = self.members.len();
+        let own = |name: &str| self.file(&format!("member-{index}/{name}"));
+        std::fs::create_dir_all(own(""))?;
+        std::fs::write(own("password"), "correct horse")?;
+        let keys = words(&["keys", "new", "--kdf", "pbkdf2", "--password-file", &own("password")]);
+        self.command(&[keys, words(&["--out", &own("keystore.json")])].concat())?;
+        let config = "[node]\ndata_dir = \"data\"\nchain_spec = \"../chain.json\"\ngenesis = \"../genesis.json\"\n\
+                      [validator]\nkeystore = \"keystore.json\"\npassword_file = \"password\"\n";
+        std::fs::write(own("alys.toml"), config)?;
+        self.command(&words(&["keys", "history", "new", "--never-signed", "--config", &own("alys.toml")]))?;
+        let mut ports = free_ports(3)?.into_iter();
+        let mut port = || ports.next().ok_or("too few ports");
+        self.places.push(Place { rpc: port()?, metrics: port()?, p2p: port()?, peer: String::new() });
+        self.members.push(member(&self.folder, index, &self.places, &self.flags));
+        self.start_member(index)?;
+        Ok(index)
     }
 
     /// How many members there are.
@@ -438,6 +438,46 @@ impl World {
             tokio::time::sleep(GLANCE).await;
         }
         Ok(())
+    }
+}
+
+/// How a member's processes are started.
+fn member(folder: &Path, index: usize, places: &[Place], flags: &[String]) -> Member {
+    let own = |name: &str| folder.join(format!("chain/member-{index}/{name}")).display().to_string();
+    let peers: Vec<String> = places
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != index)
+        .map(|(_, place)| format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", place.p2p, place.peer))
+        .collect();
+    let Place { rpc, metrics, p2p, .. } = &places[index];
+    let mut arguments = vec![
+        "run".to_owned(),
+        format!("--config={}", own("alys.toml")),
+        format!("--rpc-listen=127.0.0.1:{rpc}"),
+        format!("--metrics-listen=127.0.0.1:{metrics}"),
+        format!("--network-listen=/ip4/127.0.0.1/tcp/{p2p}"),
+        format!("--network-peers={}", peers.join(",")),
+    ];
+    arguments.extend(flags.iter().cloned());
+    arguments.push(format!("--validator-custody-socket={}", own("signer.socket")));
+    let signer = vec![
+        "custody-signer".to_owned(),
+        format!("--chain-spec={}", folder.join("chain/chain.json").display()),
+        format!("--genesis={}", folder.join("chain/genesis.json").display()),
+        format!("--keystore={}", own("keystore.json")),
+        format!("--password-file={}", own("password")),
+        format!("--socket={}", own("signer.socket")),
+        format!("--record={}", own("signed-payments")),
+    ];
+    Member {
+        arguments,
+        signer,
+        signer_process: None,
+        url: format!("http://127.0.0.1:{rpc}"),
+        metrics: format!("127.0.0.1:{metrics}"),
+        log: folder.join(format!("member-{index}.log")),
+        process: None,
     }
 }
 

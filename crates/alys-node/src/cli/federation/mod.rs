@@ -4,6 +4,7 @@
 mod current;
 mod proposal;
 mod propose;
+mod records;
 mod show;
 mod sign;
 mod submit;
@@ -27,6 +28,8 @@ pub(super) enum FederationCommand {
     Show(show::ShowArguments),
     /// Sends a proposal that a quorum signed to a node, which tells the other members; the next author includes it.
     Submit(submit::SubmitArguments),
+    /// Writes the records of all changes so far to files, for `custody-signer --change`.
+    Records(records::RecordsArguments),
 }
 
 pub(super) fn federation(command: FederationCommand) -> Outcome {
@@ -37,5 +40,6 @@ pub(super) fn federation(command: FederationCommand) -> Outcome {
         FederationCommand::Sign(arguments) => sign::sign(&arguments),
         FederationCommand::Show(arguments) => runtime()?.block_on(show::show(&arguments)),
         FederationCommand::Submit(arguments) => runtime()?.block_on(submit::submit(&arguments)),
+        FederationCommand::Records(arguments) => runtime()?.block_on(records::records(&arguments)),
     }
 }

@@ -63,7 +63,7 @@ fn merged(paths: &[PathBuf]) -> Result<Proposal, Failure> {
 }
 
 /// The same record again is fine, another one in its place is not.
-fn keep(path: &Path, text: &str) -> Outcome {
+pub(super) fn keep(path: &Path, text: &str) -> Outcome {
     if std::fs::read(path).is_ok_and(|known| known == text.as_bytes()) {
         return Ok(());
     }
