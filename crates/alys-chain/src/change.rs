@@ -31,6 +31,15 @@ pub(crate) fn check_custody(constants: &Constants, custodians: &Custodians) -> R
     Ok(())
 }
 
+/// What a record decides, whoever signed it: chain, epoch, members and custodians. Two records with one root are one change.
+pub fn change_root(change: &FederationChange) -> Root {
+    data(change.genesis_root, change.epoch, &change.members, &change.custody).tree_hash_root()
+}
+
+fn data(genesis_root: Root, epoch: Epoch, members: &Members, custody: &Optional<Custodians>) -> ChangeData {
+    ChangeData { genesis_root, epoch, members_root: members.tree_hash_root(), custody_root: custody.tree_hash_root() }
+}
+
 /// What a member of `epoch` signs to bring in `members`, and new custodians if there are any, under a version of the rules.
 pub(crate) fn signing_root(
     constants: &Constants,
@@ -39,12 +48,7 @@ pub(crate) fn signing_root(
     members: &Members,
     custody: &Optional<Custodians>,
 ) -> SigningRoot {
-    let data = ChangeData {
-        genesis_root: constants.genesis_root,
-        epoch,
-        members_root: members.tree_hash_root(),
-        custody_root: custody.tree_hash_root(),
-    };
+    let data = data(constants.genesis_root, epoch, members, custody);
     constants.signing_root(DomainType::FederationChange, version, data.tree_hash_root())
 }
 

@@ -67,8 +67,8 @@ pub enum Effect {
     },
     /// Answers [`crate::Input::FederationChange`].
     FederationProcessed {
-        /// Hash-tree-root of the new members.
-        members_root: Root,
+        /// What it decides: [`crate::change_root`].
+        change_root: Root,
         /// It waits for an author (or is known), or why it is refused.
         outcome: Result<(), FederationError>,
     },

@@ -376,6 +376,27 @@ pub enum FederationError {
     Certificate(#[from] CertificateError),
 }
 
+impl FederationError {
+    /// Short name of the broken rule, which programs can go by.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::OtherChain => "other-chain",
+            Self::Epoch { .. } => "epoch",
+            Self::InFlight => "in-flight",
+            Self::Member { reason: MemberError::Key(_), .. } => "public-key",
+            Self::Member { reason: MemberError::Possession(_) | MemberError::Unproven, .. } => "possession",
+            Self::Member { reason: MemberError::Duplicate(_), .. } => "duplicate",
+            Self::Size { .. } => "size",
+            Self::NoPeg => "no-peg",
+            Self::Custodians(_) => "custodians",
+            Self::Custody(_) => "custody-key",
+            Self::Certificate(CertificateError::NoQuorum { .. }) => "no-quorum",
+            Self::Certificate(CertificateError::NoMember { .. }) => "no-member",
+            Self::Certificate(CertificateError::Signature) => "signature",
+        }
+    }
+}
+
 /// Why an aggregate signature is no certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CertificateError {

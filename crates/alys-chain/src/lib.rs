@@ -56,7 +56,7 @@ mod view;
 mod witness;
 
 pub use chain::{AuxTemplate, Chain, TimeoutReason};
-pub use change::{FollowError, follow_custody};
+pub use change::{FollowError, change_root, follow_custody};
 pub use checkpoint::{Checkpoint, Restored, RestoredBlock, TrunkBlock};
 pub use config::{ChainConfig, ConfigError};
 pub use effect::{

@@ -1,10 +1,13 @@
 //! The peg under traffic: a federation of processes over one Bitcoin, deposits and burns in random order, a member killed
 //! at each step of a deposit and of a payment. Ends by itself; fails if an amount is off by a satoshi or a wei.
 //!
-//! `cargo xtask demo peg --members 5 --deposits 100 --burns 100` runs it.
+//! `cargo xtask demo peg --members 5 --deposits 100 --burns 100` runs it. With `--rotate` it is another story: the custody
+//! changes hands while a member is lost.
 
 #![allow(clippy::print_stdout, reason = "it tells a story")]
 
+#[path = "../tests/common/peg_rotation.rs"]
+mod peg_rotation;
 #[path = "../tests/common/peg_world.rs"]
 mod peg_world;
 
@@ -15,7 +18,7 @@ use alys_node::evm_account::EvmAccount;
 use alys_primitives::{Address, Sats, U256};
 use bitcoin::Txid;
 use clap::Parser;
-use peg_world::{Backend, BitcoinWallet, Result, World, number, wei};
+use peg_world::{Backend, BitcoinWallet, Result, World, number, same, wei};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -44,6 +47,9 @@ struct Arguments {
     /// Seed of amounts and order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Plays how four of five members name new custody keys, sweep the old coins, and go on; the numbers count for nothing.
+    #[arg(long)]
+    rotate: bool,
     /// Uses the embedded regtest even where there is a Bitcoin Core.
     #[arg(long)]
     embedded: bool,
@@ -75,7 +81,10 @@ fn main() -> ExitCode {
 async fn story(arguments: &Arguments) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("alys-peg-federation-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let outcome = play(arguments, &folder).await;
+    let outcome = match arguments.rotate {
+        true => rotate(arguments, &folder).await,
+        false => play(arguments, &folder).await,
+    };
     std::fs::remove_dir_all(&folder)?;
     outcome
 }
@@ -92,8 +101,9 @@ struct Burn {
     sats: u64,
 }
 
-async fn play(arguments: &Arguments, folder: &Path) -> Result<()> {
-    let backend = match Backend::core().filter(|_| !arguments.embedded) {
+/// Bitcoin Core where there is one and the embedded regtest is not asked for.
+fn backend(arguments: &Arguments) -> Backend {
+    match Backend::core().filter(|_| !arguments.embedded) {
         Some(core) => core,
         None => {
             if !arguments.embedded {
@@ -101,7 +111,23 @@ async fn play(arguments: &Arguments, folder: &Path) -> Result<()> {
             }
             Backend::Regtest
         }
+    }
+}
+
+/// The custody changes hands.
+async fn rotate(arguments: &Arguments, folder: &Path) -> Result<()> {
+    let backend = backend(arguments);
+    println!("five members as processes over one Bitcoin: {backend:?}");
+    let (began, steps) = (Instant::now(), std::cell::Cell::new(0));
+    let tell = |step: String| {
+        steps.set(steps.get() + 1);
+        println!("{:2}  {:4} s  {step}", steps.get(), began.elapsed().as_secs());
     };
+    peg_rotation::play(&arguments.binary, folder, &backend, tell).await
+}
+
+async fn play(arguments: &Arguments, folder: &Path) -> Result<()> {
+    let backend = backend(arguments);
     println!("1  {} members as processes over one Bitcoin: {backend:?}", arguments.members);
     let mut world = World::start(&arguments.binary, folder, arguments.members, &backend).await?;
     let mut dice = StdRng::seed_from_u64(arguments.seed);
@@ -340,8 +366,4 @@ async fn check_payments(world: &World, burns: &[Burn]) -> Result<u64> {
         fees += fee;
     }
     Ok(fees)
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<()> {
-    if found == expected { Ok(()) } else { Err(format!("{what}: {found:?}, expected {expected:?}").into()) }
 }

@@ -14,7 +14,7 @@ use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, Custody
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
 use crate::execution::{ClientSetupError, Evm, open_client, open_embedded};
-use crate::gateway::{AlysRpc, MiningRpc, NetworkRpc, PegRpc};
+use crate::gateway::{AlysRpc, FederationRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
 use crate::snapshot;
 use crate::sync::{SyncActor, SyncPorts, SyncView};
@@ -389,6 +389,7 @@ impl NodeBuilder {
                 doppelganger: doppelganger_view.clone(),
                 anomalies: anomalies_view,
             },
+            federation: FederationRpc { spec: spec.clone(), view: view.clone(), chain: chain.clone() },
             peg: PegRpc {
                 rules: peg_rules,
                 view: view.clone(),

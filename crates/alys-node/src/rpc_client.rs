@@ -56,6 +56,8 @@ pub enum RpcClientError {
         code: i64,
         /// The node's words.
         message: String,
+        /// The rule that was broken, where the node names one (`data.rule`).
+        rule: Option<String>,
     },
 }
 
@@ -125,6 +127,7 @@ impl RpcClient {
             return Err(RpcClientError::Refused {
                 method: method.to_owned(),
                 code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
+                rule: error.pointer("/data/rule").and_then(Value::as_str).map(str::to_owned),
                 message: error.get("message").and_then(Value::as_str).unwrap_or("no reason given").to_owned(),
             });
         }

@@ -11,7 +11,6 @@ use alys_node::bridge::withdrawal;
 use alys_node::dev_accounts::dev_accounts;
 use alys_node::evm_account::{Call, EvmAccount};
 use alys_primitives::{Sats, U256};
-use bitcoin::Txid;
 use peg_world::{Backend, BitcoinWallet, Result, World, number, wei};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -19,30 +18,6 @@ use std::path::Path;
 const MEMBERS: usize = 5;
 const DEPOSIT: u64 = 123_456_789;
 const BURN: u64 = 50_000_001;
-
-/// The payment of a burn, once enough members have signed and it was sent.
-async fn sent(world: &World, member: usize, burn: &str) -> Result<Txid> {
-    let status = world
-        .until("a payment", member, ("alys_pegOutStatus", json!([burn])), |status| {
-            matches!(status[0]["status"].as_str(), Some("broadcast" | "confirmed" | "paid"))
-        })
-        .await?;
-    Ok(status[0]["txid"].as_str().ok_or("no txid")?.parse()?)
-}
-
-/// Waits until a member says that a burn was paid, and checks the amount against the transaction.
-async fn paid(world: &World, member: usize, burn: &str, payment: Txid, sats: u64) -> Result<()> {
-    let paid = world
-        .until("the settlement", member, ("alys_pegOutStatus", json!([burn])), |status| status[0]["status"] == "paid")
-        .await?;
-    let found = world.bitcoin.find_transaction(payment).await?.ok_or("the payment is in no block")?;
-    let vout = usize::try_from(paid[0]["vout"].as_u64().ok_or("no output")?)?;
-    let value = found.transaction.output[vout].value.to_sat();
-    assert_eq!(paid[0]["paidSats"], json!(value));
-    assert_eq!(paid[0]["feeSats"], json!(sats - value));
-    assert_eq!(paid[0]["txid"], json!(payment.to_string()));
-    Ok(())
-}
 
 /// The story. On Bitcoin Core without the halt and the pause, which are the members' own affair.
 async fn story(folder: &Path, backend: &Backend) -> Result<()> {
@@ -106,12 +81,12 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
         world.decide(&[0, 1, 2, 4], 1, 2, &[])?;
     }
 
-    let payment = sent(&world, 2, &burn).await?;
+    let payment = world.sent(2, &burn).await?;
     world.waits_for_a_block(payment).await?;
     world.confirm(6).await?;
     world.start_member(4)?;
     for member in 0..MEMBERS {
-        paid(&world, member, &burn, payment, BURN).await?;
+        world.paid(member, &burn, payment, BURN).await?;
         balanced(&world, member, &before).await?;
         world.status("no pause", member, |status| status["peg"]["peginPaused"] == false).await?;
     }

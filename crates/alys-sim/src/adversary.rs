@@ -4,8 +4,9 @@ use crate::dice::Dice;
 use alys_chain::{PayloadShape, payload_hash, testing::Fixture};
 use alys_crypto::{Domain, DomainType, SigningRoot};
 use alys_primitives::{
-    Approval, ApprovalData, BitVector, BlockHeader, Evidence, FederationChange, Member, Members, Notarization,
-    ProposalEquivocation, Root, SignatureBytes, SignedBlock, SignedHeader, TreeHash as _, VariableList,
+    Approval, ApprovalData, BitVector, BlockHeader, Custodians, Evidence, FederationChange, Member, Members,
+    Notarization, Optional, ProposalEquivocation, Root, SignatureBytes, SignedBlock, SignedHeader, TreeHash as _,
+    VariableList,
 };
 
 /// What signs for the members of a run.
@@ -104,6 +105,7 @@ impl Forge {
         signing_root: SigningRoot,
         epoch: alys_primitives::Epoch,
         members: Vec<Member>,
+        custody: Optional<Custodians>,
         signers: &[(usize, usize)],
     ) -> FederationChange {
         let mut bitfield = BitVector::new();
@@ -116,7 +118,7 @@ impl Forge {
             genesis_root: self.genesis_root,
             epoch,
             members: Members::new(members).unwrap_or_else(|_| Members::empty()),
-            custody: VariableList::empty(),
+            custody,
             bitfield,
             aggregate_signature: self.fixture.sum(&signatures).unwrap_or(SignatureBytes::ZERO),
         }

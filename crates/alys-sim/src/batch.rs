@@ -15,7 +15,7 @@ use std::{
 const SHOWS_EVERYTHING: u64 = 50;
 
 /// Recovery paths that a batch must have taken.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 10] = [
     "restarts",
     "syncs answered",
     "stalls ended",
@@ -23,6 +23,7 @@ const PATHS: [&str; 9] = [
     "deposits minted",
     "deposits shown again",
     "burns paid",
+    "coins swept",
     "burns given back",
     "payments bumped",
 ];

@@ -73,15 +73,16 @@ fn a_seed_repeats_itself_and_another_one_does_not() {
 /// A mistake, and the seed that is known to show it; [`planted_mistakes_are_found`] says so if the code moves on.
 fn shown_by(plant: Plant) -> u64 {
     match plant {
-        Plant::HalfIsQuorum | Plant::CarryTwice | Plant::WorkNotKept | Plant::MintAgain | Plant::PayAgain => 1,
+        Plant::HalfIsQuorum | Plant::CarryTwice | Plant::WorkNotKept => 1,
+        Plant::MintAgain | Plant::PayAgain | Plant::SweepForFree => 1,
         Plant::ApproveAnything | Plant::EvidenceUnchecked => 2,
         Plant::CountStrangers | Plant::ProofsNotKept | Plant::SkippedSync => 3,
-        Plant::WorkUnchecked => 6,
-        Plant::LostSigningRecord => 10,
-        Plant::ReleaseBeforePersist => 11,
+        Plant::WorkUnchecked => 4,
+        Plant::ReleaseBeforePersist => 8,
         Plant::NewestHeadWins => 15,
-        Plant::StaleHeights => 42,
-        Plant::BundleUnchecked => 144,
+        Plant::LostSigningRecord => 16,
+        Plant::BundleUnchecked => 53,
+        Plant::StaleHeights => 116,
     }
 }
 

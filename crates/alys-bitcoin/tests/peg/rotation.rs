@@ -1,5 +1,7 @@
 //! The federation hands its coins to the next one (protocol section 7).
 
+#![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
+
 use crate::harness::{World, custody_keys, payee, text};
 use alys_bitcoin::{CustodyKey, SigningError, SigningSession};
 use alys_chain::peg::{Batch, Custody, RecordedKind, Unclaimed};
@@ -42,7 +44,7 @@ fn change(world: &World, custody: Custodians) -> FederationChange {
     }
 }
 
-fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
+pub fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
     let before = world.cluster.nodes[0].chain.view().epoch;
     let change = change(world, custodians(keys, threshold));
     let verified = world.cluster.nodes[0].chain.verifier().federation_change(change).unwrap();
@@ -60,12 +62,12 @@ fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
     panic!("the epoch did not begin");
 }
 
-fn address(keys: &[CustodyKey], threshold: u64) -> ScriptBuf {
+pub fn address(keys: &[CustodyKey], threshold: u64) -> ScriptBuf {
     Custody::of(&custodians(keys, threshold)).unwrap().script_pubkey().clone()
 }
 
 /// Signs with these keys, as the books say which custody must.
-fn sign(world: &World, batch: &Batch, keys: &[CustodyKey]) -> Transaction {
+pub fn sign(world: &World, batch: &Batch, keys: &[CustodyKey]) -> Transaction {
     let custody = world.rules.custody_of(&world.ledger(), batch.custody).unwrap();
     let payment = world.payment(batch);
     let mut session = SigningSession::new(custody.clone(), payment.clone()).unwrap();
@@ -269,4 +271,23 @@ fn custodians_that_make_no_custody_are_refused_and_a_change_that_lapses_changes_
     }
     assert_eq!(world.cluster.nodes[0].chain.view().epoch, Epoch(0));
     assert!(world.cluster.nodes[0].chain.view().change.unwrap().height > Height(carried.0));
+}
+
+#[test]
+fn two_changes_that_differ_in_the_custodians_alone_are_two_changes() {
+    let mut world = World::new();
+    let keys = next_keys();
+    let mut bring = |threshold| {
+        let record = change(&world, custodians(&keys, threshold));
+        let root = alys_chain::change_root(&record);
+        let verified = world.cluster.nodes[0].chain.verifier().federation_change(record).unwrap();
+        let now = world.now();
+        world.cluster.nodes[0].handle(now, Input::FederationChange(verified)).unwrap();
+        let (told, outcome) = world.cluster.nodes[0].log.federation.last().cloned().unwrap();
+        assert_eq!(told, root);
+        outcome
+    };
+    assert_eq!(bring(3), Ok(()));
+    assert_eq!(bring(3), Ok(()), "it is known");
+    assert_eq!(bring(2), Err(FederationError::InFlight), "the members are the same, the custodians are not");
 }

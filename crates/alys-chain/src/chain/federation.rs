@@ -5,7 +5,7 @@ use crate::{
     ChainEvent, ChainWrite, Effect, FederationError, InputError, Message, RestoreError, Verified, change,
     federation::Federation, transition,
 };
-use alys_primitives::{Epoch, FederationChange, Root, TreeHash as _};
+use alys_primitives::{Epoch, FederationChange, Root};
 use std::sync::Arc;
 
 /// A checked record that waits for an author.
@@ -20,13 +20,13 @@ impl Chain {
     /// reorganisation dropped is proposed again.
     pub(super) fn federation_change(&mut self, change: Verified<FederationChange>) -> Result<(), InputError> {
         self.check_basis(&change.basis)?;
-        let members_root = change.members.tree_hash_root();
+        let change_root = change::change_root(&change);
         let outcome = self.keep_change(change);
         if let Ok(Some(message)) = &outcome {
             self.journal.later(Effect::Broadcast(Message::FederationChange(message.clone())));
         }
         let outcome = outcome.map(|_| ());
-        self.journal.later(Effect::FederationProcessed { members_root, outcome });
+        self.journal.later(Effect::FederationProcessed { change_root, outcome });
         Ok(())
     }
 
@@ -44,7 +44,7 @@ impl Chain {
         if let Some(waiting) = &self.change
             && waiting.change.epoch >= change.epoch
         {
-            let same = waiting.change.members == change.members;
+            let same = change::change_root(&waiting.change) == change::change_root(&change);
             return if same { Ok(None) } else { Err(FederationError::InFlight) };
         }
         self.check_federation_change(&change)?;

@@ -16,7 +16,7 @@ pub struct NodeLog {
     pub imported: Vec<(Root, ImportOutcome)>,
     /// Outcomes of AuxPoW records.
     pub auxpow: Vec<(Root, Result<(), AuxPowError>)>,
-    /// Outcomes of federation changes.
+    /// Outcomes of federation changes, by what they decide.
     pub federation: Vec<(Root, Result<(), FederationError>)>,
     /// Events.
     pub events: Vec<ChainEvent>,
@@ -150,8 +150,8 @@ impl Node {
                 Effect::Broadcast(message) => self.outgoing.push_back(message),
                 Effect::Imported { root, outcome } => self.log.imported.push((root, outcome)),
                 Effect::AuxPowProcessed { hash, outcome } => self.log.auxpow.push((hash, outcome)),
-                Effect::FederationProcessed { members_root, outcome } => {
-                    self.log.federation.push((members_root, outcome));
+                Effect::FederationProcessed { change_root, outcome } => {
+                    self.log.federation.push((change_root, outcome));
                 }
                 Effect::Event(event) => self.log.events.push(event),
             }

@@ -31,6 +31,8 @@ pub enum Plant {
     MintAgain,
     /// A burn that a payment pays can go into another payment.
     PayAgain,
+    /// What a sweep gives to miners is not counted as lost.
+    SweepForFree,
     /// The store says that a write is durable and never syncs it. Not in the core but in the simulated disk.
     SkippedSync,
     /// The signing record does not survive a crash. Not in the core but in the simulated signer.
@@ -39,7 +41,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CountStrangers,
         Self::HalfIsQuorum,
         Self::ReleaseBeforePersist,
@@ -54,6 +56,7 @@ impl Plant {
         Self::ProofsNotKept,
         Self::MintAgain,
         Self::PayAgain,
+        Self::SweepForFree,
         Self::SkippedSync,
         Self::LostSigningRecord,
     ];
@@ -75,6 +78,7 @@ impl Plant {
             Self::ProofsNotKept => "proofs-not-kept",
             Self::MintAgain => "mint-again",
             Self::PayAgain => "pay-again",
+            Self::SweepForFree => "sweep-for-free",
             Self::SkippedSync => "skipped-sync",
             Self::LostSigningRecord => "lost-signing-record",
         }

@@ -4,8 +4,8 @@ use super::tick::Tick;
 use crate::config::Config;
 use crate::execution::EngineFailure;
 use crate::gateway::{
-    AlysRpc, Gateway, GatewayError, MiningRpc, Ops, PegRpc, Readiness, alys_module, dev_module, mining_module,
-    peg_module, serve_ops,
+    AlysRpc, FederationRpc, Gateway, GatewayError, MiningRpc, Ops, PegRpc, Readiness, alys_module, dev_module,
+    federation_module, mining_module, peg_module, serve_ops,
 };
 use crate::sync::SyncState;
 use alys_actor::{Actor, Context, NodeSnapshot, Phase};
@@ -41,6 +41,8 @@ pub struct GatewayPorts {
     pub engine: watch::Receiver<EngineFailure>,
     /// The chain's own calls; the supervision tree is filled in when the gateway starts.
     pub alys: AlysRpc,
+    /// The federation's calls.
+    pub federation: FederationRpc,
     /// The peg's calls.
     pub peg: PegRpc,
     /// The regtest Bitcoin of a development node, which serves coins and blocks on demand.
@@ -92,6 +94,7 @@ impl GatewayActor {
         let mut alys = self.ports.alys.clone();
         alys.system = Some(ctx.system().clone());
         methods.merge(alys_module(alys)?)?;
+        methods.merge(federation_module(self.ports.federation.clone())?)?;
         methods.merge(peg_module(self.ports.peg.clone())?)?;
         if let Some(bitcoin) = &self.ports.dev_bitcoin {
             methods.merge(dev_module(bitcoin.clone())?)?;

@@ -5,6 +5,7 @@
 use super::member_signer::{CustodyChoice, MemberSigner};
 use super::payments::{PaymentFailure, PaymentState, PaymentStatus, Payments, Signing, newest_final, signed};
 use super::scanner::{Scanner, pegin_record};
+use super::sweeps::Sweeps;
 use super::view::BridgeView;
 use crate::actors::chain::ChainMessage;
 use alys_actor::{Actor, Addr, Context, Health, Message, Overflow, Reply};
@@ -96,6 +97,7 @@ pub struct BridgeActor<B> {
     /// The custodies that scanner and signer know.
     custodies: Vec<CustodyEntry>,
     payments: Payments,
+    sweeps: Sweeps,
     /// Rounds since the start.
     rounds: u64,
     /// When each payment was sent last, by transaction.
@@ -125,6 +127,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
             scanner: None,
             custodies: Vec::new(),
             payments: Payments::default(),
+            sweeps: Sweeps::default(),
             rounds: 0,
             sent: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
         };
         watch_books(peg.ledger().imbalance());
         self.follow_custody(peg.ledger());
+        self.sweeps.watch(peg.ledger());
         let signed = self.sign(&peg, finalized).await;
         let looked = self.look(&peg, &signed).await;
         let mut statuses = signed.statuses;

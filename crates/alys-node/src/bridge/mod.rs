@@ -9,6 +9,7 @@ mod custody_key;
 mod member_signer;
 mod payments;
 mod scanner;
+mod sweeps;
 mod view;
 mod withdrawal;
 

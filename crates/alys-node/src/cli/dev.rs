@@ -69,6 +69,7 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
                 members: 1,
                 slot_seconds: arguments.slot_duration,
                 genesis_time: crate::clock::wall_now().0 / 1000,
+                epoch_delay: None,
                 cost: KdfCost::PBKDF2,
                 ports: Ports::default(),
             },

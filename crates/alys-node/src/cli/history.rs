@@ -6,16 +6,30 @@ use super::run::SIGNING_RECORD;
 use crate::bounded::read_bounded;
 use crate::chain_files::ChainFiles;
 use crate::key_files::{read_keystore, write_private};
-use alys_store::signing::{Interchange, MAX_INTERCHANGE_BYTES, RecordIdentity, SigningError, SigningRecord};
+use alys_store::signing::{
+    Interchange, MAX_INTERCHANGE_BYTES, RecordIdentity, SigningError, SigningRecord, Watermarks,
+};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(super) enum HistoryCommand {
+    /// Begins the record of a key that has never signed for this chain, anywhere. A key that may have signed needs `import`.
+    New(NewArguments),
     /// Writes what the member's key has signed.
     Export(ExportArguments),
     /// Raises the member's record to what a document says; makes the record if there is none.
     Import(ImportArguments),
+}
+
+#[derive(Args)]
+pub(super) struct NewArguments {
+    /// Says that the key is new. With a record that begins empty a key signs anything once more, and what it signed before
+    /// convicts it.
+    #[arg(long, required = true)]
+    never_signed: bool,
+    #[command(flatten)]
+    config: ConfigArguments,
 }
 
 #[derive(Args)]
@@ -37,9 +51,21 @@ pub(super) struct ImportArguments {
 
 pub(super) fn history(command: HistoryCommand) -> Outcome {
     match command {
+        HistoryCommand::New(arguments) => begin(arguments),
         HistoryCommand::Export(arguments) => export(arguments),
         HistoryCommand::Import(arguments) => import(arguments),
     }
+}
+
+fn begin(arguments: NewArguments) -> Outcome {
+    let (path, identity) = record_of(arguments.config)?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::work(error).help(format!("while making {}", folder.display())))?;
+    }
+    SigningRecord::create(&path, &identity, &Watermarks::default()).map_err(explain)?;
+    println!("{} begins empty", path.display());
+    Ok(())
 }
 
 fn export(arguments: ExportArguments) -> Outcome {

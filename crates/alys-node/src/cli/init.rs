@@ -54,6 +54,9 @@ pub(super) struct InitArguments {
     /// Start of slot 0 in seconds since the Unix epoch; now by default.
     #[arg(long)]
     genesis_time: Option<u64>,
+    /// Blocks from a change of the federation to the epoch that it begins; the preset's without.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    epoch_delay: Option<u64>,
 }
 
 pub(super) fn init(arguments: &InitArguments) -> Outcome {
@@ -62,6 +65,7 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
         members: arguments.members.min(MAX_MEMBERS),
         slot_seconds: arguments.slot_seconds,
         genesis_time: arguments.genesis_time.unwrap_or_else(|| crate::clock::wall_now().0 / 1000),
+        epoch_delay: arguments.epoch_delay,
         // A federation's keystores are worth the strongest stretching; a dev chain's only guard play money.
         cost: match arguments.preset {
             Preset::Dev => KdfCost::PBKDF2,
@@ -83,6 +87,7 @@ pub(super) struct Plan {
     pub(super) members: u16,
     pub(super) slot_seconds: u64,
     pub(super) genesis_time: u64,
+    pub(super) epoch_delay: Option<u64>,
     pub(super) cost: KdfCost,
     pub(super) ports: Ports,
 }
@@ -120,7 +125,7 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     let fee_address = |index: usize| payouts.iter().rev().cycle().nth(index).copied().unwrap_or_default();
     let members = keys.iter().enumerate().map(|(index, key)| member(key, fee_address(index))).collect();
     let members = Members::new(members).map_err(|_| Failure::usage("too many members"))?;
-    let files = match plan.preset {
+    let mut files = match plan.preset {
         Preset::Dev => {
             let custody = keys
                 .iter()
@@ -142,6 +147,7 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
         | ChainFilesError::Accounts(_) => Failure::work(error),
     })?;
 
+    files.spec.epoch_delay = plan.epoch_delay.unwrap_or(files.spec.epoch_delay);
     let genesis_root = files.spec.genesis_root();
     let folders: Vec<PathBuf> = (0..keys.len()).map(|index| folder.join(format!("member-{index}"))).collect();
     let peers = folders.iter().map(|folder| network_key(folder)).collect::<Result<Vec<_>, _>>()?;

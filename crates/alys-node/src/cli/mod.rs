@@ -11,6 +11,7 @@ mod dev;
 mod engine;
 mod evm_test;
 mod failure;
+mod federation;
 mod history;
 mod init;
 mod keys;
@@ -75,6 +76,9 @@ enum Command {
     /// Keystores of federation members.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Changes of the members and of who holds the coins.
+    #[command(subcommand)]
+    Federation(federation::FederationCommand),
     /// Bitcoin in and out, for depositors.
     #[command(subcommand)]
     Peg(peg::PegCommand),
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Auxpow(command) => auxpow::auxpow(command),
         Command::Proof(command) => proof::proof(command),
         Command::Keys(command) => keys::keys(command),
+        Command::Federation(command) => federation::federation(command),
         Command::Peg(command) => peg::peg(command),
         Command::Db(command) => db::db(command),
         Command::Export(arguments) => move_chain::export(arguments),

@@ -56,7 +56,6 @@ pub struct AlysRpc {
 pub fn alys_module(rpc: AlysRpc) -> Result<RpcModule<AlysRpc>, jsonrpsee::core::RegisterMethodError> {
     let mut module = RpcModule::new(rpc);
     module.register_method("alys_status", |_, rpc, _| rpc.status())?;
-    module.register_method("alys_federation", |_, rpc, _| rpc.federation())?;
     module.register_method("alys_finality", |_, rpc, _| rpc.finality())?;
     module.register_method("alys_supply", |_, rpc, _| rpc.supply())?;
     module.register_method("alys_peers", |_, rpc, _| super::peers::list(rpc.network.as_ref()))?;
@@ -119,19 +118,6 @@ impl AlysRpc {
             "sync": self.network.as_ref().map(NetworkRpc::sync),
             "anomalies": self.anomalies.borrow().iter().map(describe::anomaly).collect::<Vec<_>>(),
         })
-    }
-
-    fn federation(&self) -> Value {
-        let view = self.view.borrow();
-        let members: Vec<Value> = view
-            .members
-            .iter()
-            .enumerate()
-            .map(|(index, member)| {
-                json!({ "index": index, "publicKey": member.public_key, "feeAddress": member.fee_address })
-            })
-            .collect();
-        json!({ "epoch": view.epoch.0, "quorum": view.quorum, "members": members })
     }
 
     fn finality(&self) -> Value {

@@ -2,6 +2,7 @@
 
 use crate::actors::watcher::Anomaly;
 use alys_chain::{BlockRef, ChainView};
+use alys_primitives::ssz::Encode as _;
 use alys_primitives::{AuxBundle, BitVector, MaxMembers, Notarization, SignedBlock, TreeHash, Withdrawal};
 use serde_json::{Value, json};
 
@@ -50,6 +51,8 @@ pub(super) fn block(block: &SignedBlock) -> Value {
         "bitcoinHeaders": body.bitcoin_headers.len(),
         "pegIns": body.pegins.len(),
         "pegOutBatches": body.pegout_batches.len(),
+        // As `alys_submitFederationChange` took it.
+        "federationChange": body.federation_change.first().map(|change| format!("0x{}", hex::encode(change.as_ssz_bytes()))),
         "authorSignature": block.author_signature,
         "parentNotarization": block.parent_notarization.first().map(notarization),
     })

@@ -1,12 +1,12 @@
 //! The peg's calls, for depositors: where to pay, how far a deposit is, how far a withdrawal is.
 
+use super::record::record;
 use crate::actors::chain::ChainMessage;
 use crate::bridge::{BridgeView, PaymentState};
 use crate::execution::Evm;
 use alys_actor::Addr;
 use alys_chain::ChainView;
 use alys_chain::peg::{PegLedger, PegRules, RETURN_LOG_INDEX, RecordedKind, Unclaimed, Unpayable};
-use alys_primitives::ssz::Decode as _;
 use alys_primitives::{Address, B256, Height, Pause, PegOutId};
 use alys_store::Reader;
 use bitcoin::Txid;
@@ -148,13 +148,7 @@ impl PegRpc {
     /// A quorum's decision as SSZ in hex; it waits for this member's next block.
     async fn submit_pause(&self, params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
         self.rules()?;
-        let text: String = required(params, "a signed decision (SSZ in hex)")?;
-        if text.len() > MAX_PAUSE_HEX {
-            return Err(refusal(INVALID_PARAMS, format!("{} characters, at most {MAX_PAUSE_HEX}", text.len())));
-        }
-        let bad = || refusal(INVALID_PARAMS, "no decision (SSZ in hex)");
-        let bytes = hex::decode(text.trim_start_matches("0x")).map_err(|_| bad())?;
-        let pause = Box::new(Pause::from_ssz_bytes(&bytes).map_err(|_| bad())?);
+        let pause = Box::new(record::<Pause>(params, "decision", MAX_PAUSE_HEX)?);
         let asked = self.chain.ask_within(PAUSE_DEADLINE, |reply| ChainMessage::PausePeg { pause, reply });
         match asked.await {
             Ok(Ok(())) => Ok(json!(true)),

@@ -10,15 +10,7 @@ use alys_bitcoin::{BitcoinPort as _, CoreRpc, grind};
 use alys_node::evm_account::{Call, EvmAccount};
 use alys_node::rpc_client::{RpcClient, RpcClientError};
 use alys_primitives::{Address, U256};
-use bitcoin::absolute::LockTime;
-use bitcoin::hashes::Hash as _;
-use bitcoin::key::Keypair;
-use bitcoin::secp256k1::{Message, Secp256k1, SecretKey};
-use bitcoin::sighash::{EcdsaSighashType, SighashCache};
-use bitcoin::{
-    Address as BitcoinAddress, Amount, CompressedPublicKey, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn,
-    TxOut, Txid, Witness, ecdsa, transaction,
-};
+use bitcoin::{ScriptBuf, Txid};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -26,6 +18,14 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+#[path = "bitcoin_wallet.rs"]
+mod bitcoin_wallet;
+
+#[allow(unused_imports, reason = "tests and examples each use their part")]
+pub use bitcoin_wallet::BitcoinWallet;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -77,14 +77,27 @@ struct Member {
     signer: Vec<String>,
     signer_process: Option<Process>,
     url: String,
+    /// Host and port of its metrics.
+    metrics: String,
     log: PathBuf,
     process: Option<Process>,
+}
+
+/// Where a member listens.
+struct Place {
+    rpc: u16,
+    metrics: u16,
+    p2p: u16,
+    peer: String,
 }
 
 /// The processes.
 pub struct World {
     binary: PathBuf,
     folder: PathBuf,
+    places: Vec<Place>,
+    /// The flags that all members have.
+    flags: Vec<String>,
     members: Vec<Member>,
     miner: Option<Process>,
     _bitcoin: Process,
@@ -102,7 +115,8 @@ impl World {
 
         let chain = folder.join("chain");
         let made = Command::new(binary)
-            .args(["init", "--preset", "dev", "--members", &members.to_string(), "--slot-seconds", "1", "--data-dir"])
+            .args(["init", "--preset", "dev", "--members", &members.to_string(), "--slot-seconds", "1"])
+            .args(["--epoch-delay", "16", "--data-dir"])
             .arg(&chain)
             .stdout(Stdio::null())
             .status()?;
@@ -112,43 +126,12 @@ impl World {
         let mut places = Vec::new();
         for index in 0..members {
             let peer = std::fs::read_to_string(chain.join(format!("member-{index}/peer-id")))?;
-            places.push((port()?, port()?, port()?, peer.trim().to_owned()));
+            places.push(Place { rpc: port()?, metrics: port()?, p2p: port()?, peer: peer.trim().to_owned() });
         }
-        let list = (0..members).map(|index| {
-            let peers: Vec<String> = places
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != index)
-                .map(|(_, (_, _, p2p, peer))| format!("/ip4/127.0.0.1/tcp/{p2p}/p2p/{peer}"))
-                .collect();
-            let (rpc, metrics, p2p, _) = &places[index];
-            let mut arguments = vec![
-                "run".to_owned(),
-                format!("--config={}", chain.join(format!("member-{index}/alys.toml")).display()),
-                format!("--rpc-listen=127.0.0.1:{rpc}"),
-                format!("--metrics-listen=127.0.0.1:{metrics}"),
-                format!("--network-listen=/ip4/127.0.0.1/tcp/{p2p}"),
-                format!("--network-peers={}", peers.join(",")),
-            ];
-            arguments.extend(flags.iter().cloned());
-            let own = |name: &str| chain.join(format!("member-{index}/{name}")).display().to_string();
-            arguments.push(format!("--validator-custody-socket={}", own("signer.socket")));
-            let signer = vec![
-                "custody-signer".to_owned(),
-                format!("--chain-spec={}", chain.join("chain.json").display()),
-                format!("--genesis={}", chain.join("genesis.json").display()),
-                format!("--keystore={}", own("keystore.json")),
-                format!("--password-file={}", own("password")),
-                format!("--socket={}", own("signer.socket")),
-                format!("--record={}", own("signed-payments")),
-            ];
-            let log = folder.join(format!("member-{index}.log"));
-            let url = format!("http://127.0.0.1:{rpc}");
-            Member { arguments, signer, signer_process: None, url, log, process: None }
-        });
+        let list = (0..members).map(|index| member(folder, index, &places, &flags));
         let members = list.collect();
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut world = Self { binary, folder, members, miner: None, _bitcoin: process, bitcoin };
+        let mut world = Self { binary, folder, places, flags, members, miner: None, _bitcoin: process, bitcoin };
         world.bitcoin_answers().await?;
         for index in 0..world.members.len() {
             world.start_signer(index)?;
@@ -163,6 +146,26 @@ impl World {
             world.status("the first block", index, |status| status["head"]["height"].as_u64() > Some(0)).await?;
         }
         Ok(world)
+    }
+
+    /// A further node with a key of its own, new from the keystore on, which waits to become a member; gives its number.
+    pub fn join(&mut self) -> Result<usize> {
+        let index = self.members.len();
+        let own = |name: &str| self.file(&format!("member-{index}/{name}"));
+        std::fs::create_dir_all(own(""))?;
+        std::fs::write(own("password"), "correct horse")?;
+        let keys = words(&["keys", "new", "--kdf", "pbkdf2", "--password-file", &own("password")]);
+        self.command(&[keys, words(&["--out", &own("keystore.json")])].concat())?;
+        let config = "[node]\ndata_dir = \"data\"\nchain_spec = \"../chain.json\"\ngenesis = \"../genesis.json\"\n\
+                      [validator]\nkeystore = \"keystore.json\"\npassword_file = \"password\"\n";
+        std::fs::write(own("alys.toml"), config)?;
+        self.command(&words(&["keys", "history", "new", "--never-signed", "--config", &own("alys.toml")]))?;
+        let mut ports = free_ports(3)?.into_iter();
+        let mut port = || ports.next().ok_or("too few ports");
+        self.places.push(Place { rpc: port()?, metrics: port()?, p2p: port()?, peer: String::new() });
+        self.members.push(member(&self.folder, index, &self.places, &self.flags));
+        self.start_member(index)?;
+        Ok(index)
     }
 
     /// How many members there are.
@@ -215,32 +218,30 @@ impl World {
 
     /// Has these members sign a decision about pausing, and submits it to one of them, as operators do.
     pub fn decide(&self, signers: &[usize], submit_to: usize, sequence: u64, flags: &[&str]) -> Result<()> {
-        let chain = self.folder.join("chain");
-        let path = |name: &str| chain.join(name).display().to_string();
         let mut votes = Vec::new();
         for index in signers {
-            let output = Command::new(&self.binary)
-                .args(["peg", "pause", "sign", "--epoch", "0", "--sequence", &sequence.to_string()])
-                .args(["--chain-spec", &path("chain.json"), "--genesis", &path("genesis.json")])
-                .args(["--keystore", &path(&format!("member-{index}/keystore.json"))])
-                .args(["--password-file", &path(&format!("member-{index}/password"))])
-                .args(flags)
-                .output()?;
-            if !output.status.success() {
-                return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-            }
+            let mut arguments = words(&["peg", "pause", "sign", "--epoch", "0", "--sequence", &sequence.to_string()]);
+            arguments.extend(self.chain_files());
+            arguments.extend(self.key_files(*index));
+            arguments.extend(words(flags));
             let vote = self.folder.join(format!("vote-{sequence}-{index}"));
-            std::fs::write(&vote, output.stdout)?;
-            votes.push(vote);
+            std::fs::write(&vote, self.command(&arguments)?)?;
+            votes.push(vote.display().to_string());
         }
-        let output = Command::new(&self.binary)
-            .args(["peg", "pause", "submit", "--rpc", &self.members[submit_to].url])
-            .args(votes)
-            .output()?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
-        }
+        let mut arguments = words(&["peg", "pause", "submit", "--rpc", self.url(submit_to)]);
+        arguments.extend(votes);
+        self.command(&arguments).map(drop)
+    }
+
+    /// Flags that name the chain.
+    pub fn chain_files(&self) -> Vec<String> {
+        words(&["--chain-spec", &self.file("chain.json"), "--genesis", &self.file("genesis.json")])
+    }
+
+    /// Flags that name a member's key.
+    pub fn key_files(&self, index: usize) -> Vec<String> {
+        let own = |name: &str| self.file(&format!("member-{index}/{name}"));
+        words(&["--keystore", &own("keystore.json"), "--password-file", &own("password")])
     }
 
     /// Asks until the answer is as wanted; what is not there yet is asked for again.
@@ -288,6 +289,78 @@ impl World {
         })
         .await?;
         Ok(hash)
+    }
+
+    /// The payment of a burn, once enough members have signed and it was sent.
+    pub async fn sent(&self, member: usize, burn: &str) -> Result<Txid> {
+        let status = self
+            .until("a payment", member, ("alys_pegOutStatus", json!([burn])), |status| {
+                matches!(status[0]["status"].as_str(), Some("broadcast" | "confirmed" | "paid"))
+            })
+            .await?;
+        Ok(status[0]["txid"].as_str().ok_or("no txid")?.parse()?)
+    }
+
+    /// Waits until a member says that a burn was paid, and checks the amount against the transaction; gives the fee.
+    pub async fn paid(&self, member: usize, burn: &str, payment: Txid, sats: u64) -> Result<u64> {
+        let asked = ("alys_pegOutStatus", json!([burn]));
+        let paid = self.until("the settlement", member, asked, |status| status[0]["status"] == "paid").await?;
+        let found = self.bitcoin.find_transaction(payment).await?.ok_or("the payment is in no block")?;
+        let vout = usize::try_from(paid[0]["vout"].as_u64().ok_or("no output")?)?;
+        let value = found.transaction.output.get(vout).ok_or("no such output")?.value.to_sat();
+        same("the payment's output in satoshis", &paid[0]["paidSats"], &json!(value))?;
+        same("the payment's fee in satoshis", &paid[0]["feeSats"], &json!(sats - value))?;
+        same("the payment", &paid[0]["txid"], &json!(payment.to_string()))?;
+        Ok(sats - value)
+    }
+
+    /// Waits until an account has what was deposited for it, to the wei, at each of these members.
+    pub async fn credited(&self, members: std::ops::Range<usize>, account: Address, sats: u64) -> Result<()> {
+        for member in members {
+            let asked = ("eth_getBalance", json!([account, "latest"]));
+            let expected = format!("{:#x}", wei(sats));
+            self.until("the credit", member, asked, |balance| *balance == json!(expected)).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a command of the binary, which must succeed; gives what it printed.
+    pub fn command(&self, arguments: &[String]) -> Result<String> {
+        let output = Command::new(&self.binary).args(arguments).output()?;
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout)?),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
+        }
+    }
+
+    /// A file of the chain's folder, such as `member-0/keystore.json`.
+    pub fn file(&self, name: &str) -> String {
+        self.folder.join("chain").join(name).display().to_string()
+    }
+
+    /// JSON-RPC address of a member.
+    pub fn url(&self, member: usize) -> &str {
+        &self.members[member].url
+    }
+
+    /// A member's metric without labels; zero if it was never touched.
+    pub async fn metric(&self, member: usize, name: &str) -> Result<f64> {
+        let address = &self.members[member].metrics;
+        let mut socket = TcpStream::connect(address).await?;
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await?;
+        let text = String::from_utf8_lossy(&answer);
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.unwrap_or("0").trim().parse()?)
+    }
+
+    /// Starts a member's signer again, with one more flag from now on.
+    pub fn restart_signer_with(&mut self, index: usize, flag: String) -> Result<()> {
+        self.kill_signer(index);
+        self.members[index].signer.push(flag);
+        self.start_signer(index)
     }
 
     /// Mines Bitcoin blocks with what waits in the pool.
@@ -368,6 +441,46 @@ impl World {
     }
 }
 
+/// How a member's processes are started.
+fn member(folder: &Path, index: usize, places: &[Place], flags: &[String]) -> Member {
+    let own = |name: &str| folder.join(format!("chain/member-{index}/{name}")).display().to_string();
+    let peers: Vec<String> = places
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != index)
+        .map(|(_, place)| format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", place.p2p, place.peer))
+        .collect();
+    let Place { rpc, metrics, p2p, .. } = &places[index];
+    let mut arguments = vec![
+        "run".to_owned(),
+        format!("--config={}", own("alys.toml")),
+        format!("--rpc-listen=127.0.0.1:{rpc}"),
+        format!("--metrics-listen=127.0.0.1:{metrics}"),
+        format!("--network-listen=/ip4/127.0.0.1/tcp/{p2p}"),
+        format!("--network-peers={}", peers.join(",")),
+    ];
+    arguments.extend(flags.iter().cloned());
+    arguments.push(format!("--validator-custody-socket={}", own("signer.socket")));
+    let signer = vec![
+        "custody-signer".to_owned(),
+        format!("--chain-spec={}", folder.join("chain/chain.json").display()),
+        format!("--genesis={}", folder.join("chain/genesis.json").display()),
+        format!("--keystore={}", own("keystore.json")),
+        format!("--password-file={}", own("password")),
+        format!("--socket={}", own("signer.socket")),
+        format!("--record={}", own("signed-payments")),
+    ];
+    Member {
+        arguments,
+        signer,
+        signer_process: None,
+        url: format!("http://127.0.0.1:{rpc}"),
+        metrics: format!("127.0.0.1:{metrics}"),
+        log: folder.join(format!("member-{index}.log")),
+        process: None,
+    }
+}
+
 fn start_bitcoin(
     binary: &Path,
     folder: &Path,
@@ -423,79 +536,12 @@ pub fn wei(sats: u64) -> U256 {
     U256::from(sats) * U256::from(WEI_PER_SAT)
 }
 
-/// Somebody with one Bitcoin key.
-pub struct BitcoinWallet {
-    keypair: Keypair,
-    coins: Vec<(OutPoint, u64)>,
+/// Fails with both values if they differ.
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<()> {
+    if found == expected { Ok(()) } else { Err(format!("{what}: {found:?}, expected {expected:?}").into()) }
 }
 
-impl BitcoinWallet {
-    /// A wallet without coins.
-    pub fn new(seed: u8) -> Result<Self> {
-        let secret = SecretKey::from_slice(&[seed; 32])?;
-        Ok(Self { keypair: Keypair::from_secret_key(&Secp256k1::new(), &secret), coins: Vec::new() })
-    }
-
-    fn key(&self) -> CompressedPublicKey {
-        CompressedPublicKey(self.keypair.public_key())
-    }
-
-    /// What its coins pay to.
-    pub fn script(&self) -> ScriptBuf {
-        ScriptBuf::new_p2wpkh(&self.key().wpubkey_hash())
-    }
-
-    /// The same as an address.
-    pub fn address(&self) -> BitcoinAddress {
-        BitcoinAddress::p2wpkh(&self.key(), Network::Regtest)
-    }
-
-    /// Earns a block reward and splits it into `count` equal coins, all confirmed.
-    pub async fn earn(&mut self, world: &World, count: u64) -> Result<()> {
-        let coinbase = *world.mine(&self.script(), 1).await?.first().ok_or("no block")?;
-        world.confirm(100).await?;
-        let reward = 50 * 100_000_000;
-        let each = (reward - 100 * WALLET_FEE) / count;
-        let outputs = (0..count).map(|_| (each, self.script())).collect();
-        let split = self.spend((OutPoint { txid: coinbase, vout: 0 }, reward), outputs)?;
-        let txid = world.bitcoin.broadcast(split).await?;
-        world.waits_for_a_block(txid).await?;
-        world.confirm(1).await?;
-        self.coins.extend((0u32..).zip(0..count).map(|(vout, _)| (OutPoint { txid, vout }, each)));
-        Ok(())
-    }
-
-    /// A deposit of `sats` for `recipient` from one of the coins; what is over comes back, unnoticed by this wallet.
-    pub fn deposit(&mut self, address: &str, sats: u64, recipient: Address) -> Result<Transaction> {
-        let coin = self.coins.pop().ok_or("no coins left")?;
-        let federation = address.parse::<BitcoinAddress<_>>()?.require_network(Network::Regtest)?;
-        let rest = coin.1.checked_sub(sats + WALLET_FEE).ok_or("the coin is too small")?;
-        let note = ScriptBuf::new_op_return(recipient.into_array());
-        self.spend(coin, vec![(sats, federation.script_pubkey()), (0, note), (rest, self.script())])
-    }
-
-    fn spend(&self, coin: (OutPoint, u64), outputs: Vec<(u64, ScriptBuf)>) -> Result<Transaction> {
-        let output = |(sats, script_pubkey)| TxOut { value: Amount::from_sat(sats), script_pubkey };
-        let mut transaction = Transaction {
-            version: transaction::Version::TWO,
-            lock_time: LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output: coin.0,
-                script_sig: ScriptBuf::new(),
-                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-                witness: Witness::new(),
-            }],
-            output: outputs.into_iter().map(output).collect(),
-        };
-        let hash_type = EcdsaSighashType::All;
-        let value = Amount::from_sat(coin.1);
-        let hash = SighashCache::new(&transaction).p2wpkh_signature_hash(0, &self.script(), value, hash_type)?;
-        let message = Message::from_digest(hash.to_byte_array());
-        let signature = Secp256k1::new().sign_ecdsa(&message, &self.keypair.secret_key());
-        let signature = ecdsa::Signature { signature, sighash_type: hash_type };
-        if let Some(input) = transaction.input.first_mut() {
-            input.witness = Witness::p2wpkh(&signature, &self.keypair.public_key());
-        }
-        Ok(transaction)
-    }
+/// Arguments of a command.
+pub fn words(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|&word| word.to_owned()).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{Acknowledged, Check, Invariant, Truth};
 use alys_chain::{Chain, ChainWrite, Offence, testing::StoreModel};
-use alys_primitives::{Height, Root, TreeHash as _};
+use alys_primitives::{Height, Root};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -11,7 +11,7 @@ pub(crate) struct Durability {
     /// Blocks that a node dropped: the word of an import may come after that, when one sync covers both.
     dropped: BTreeMap<usize, BTreeSet<Root>>,
     work: BTreeMap<usize, BTreeSet<Root>>,
-    /// Told proofs of equivocation, and the members of the change that waits.
+    /// Told proofs of equivocation, and the change that waits.
     proofs: BTreeMap<usize, BTreeSet<Offence>>,
     changes: BTreeMap<usize, Root>,
 }
@@ -31,9 +31,9 @@ impl Durability {
         if let Some(lost) = self.proofs.get(&node).into_iter().flatten().find(|proof| !known.contains(*proof)) {
             return Err(format!("node {node} lost the proof of {lost:?} that it had told of"));
         }
-        let waiting = chain.waiting_change().map(|change| change.members.tree_hash_root());
-        if let Some(lost) = self.changes.get(&node).filter(|members| waiting != Some(**members)) {
-            return Err(format!("node {node} lost the change to {lost} that it had acknowledged"));
+        let waiting = chain.waiting_change().map(alys_chain::change_root);
+        if let Some(lost) = self.changes.get(&node).filter(|change| waiting != Some(**change)) {
+            return Err(format!("node {node} lost the change {lost} that it had acknowledged"));
         }
         let head = chain.view().head;
         if store.top() != head.height || (head.height > Height(0) && store.canonical(head.height) != Some(head.root)) {
@@ -65,7 +65,7 @@ impl Invariant for Durability {
             }
             Acknowledged::Work(hash) => self.work.entry(node).or_default().insert(hash),
             Acknowledged::Proof(offence) => self.proofs.entry(node).or_default().insert(offence),
-            Acknowledged::Change(members) => self.changes.insert(node, members).is_none(),
+            Acknowledged::Change(change) => self.changes.insert(node, change).is_none(),
         };
         Ok(())
     }

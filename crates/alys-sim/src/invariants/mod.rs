@@ -14,7 +14,7 @@ mod work;
 
 use crate::world::MIN_PEGIN;
 use alys_chain::{Chain, ChainView, ChainWrite, Offence, SignRequest, testing::StoreModel};
-use alys_primitives::{PublicKeyBytes, Root};
+use alys_primitives::{B256, PegOutId, PublicKeyBytes, Root};
 use bitcoin::ScriptBuf;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +31,8 @@ pub(crate) struct Truth {
     pub(crate) approvals: BTreeSet<(usize, Root)>,
     /// Roots of records whose proofs miners made wrong.
     pub(crate) forged_work: BTreeSet<Root>,
+    /// What each payment that was broadcast pays, by its transaction (internal byte order); nothing for a sweep.
+    pub(crate) payments: BTreeMap<B256, Vec<PegOutId>>,
     /// Parents and heights of all blocks that any honest node imported.
     pub(crate) parents: BTreeMap<Root, (Root, u64)>,
 }
@@ -97,12 +99,12 @@ pub(crate) enum Acknowledged {
     Work(Root),
     /// A proof of equivocation was told to subscribers.
     Proof(Offence),
-    /// A change of the federation waits; the root of its members.
+    /// A change of the federation waits; the root of what it decides.
     Change(Root),
 }
 
-/// All invariants that need no more than the facts; with a peg, if its deposits pay to a script.
-pub(crate) fn all(custody: Option<ScriptBuf>) -> Vec<Box<dyn Invariant>> {
+/// All invariants that need no more than the facts; with a peg, if its deposits pay to a script at first.
+pub(crate) fn all(custody: Option<ScriptBuf>, epoch_delay: u64) -> Vec<Box<dyn Invariant>> {
     let mut all: Vec<Box<dyn Invariant>> = vec![
         Box::new(agreement::Agreement::default()),
         Box::new(signing::Signing::default()),
@@ -116,7 +118,7 @@ pub(crate) fn all(custody: Option<ScriptBuf>) -> Vec<Box<dyn Invariant>> {
         Box::new(replay::Replay),
     ];
     if let Some(custody) = custody {
-        all.push(Box::new(peg::Peg::new(custody, MIN_PEGIN)));
+        all.push(Box::new(peg::Peg::new(custody, MIN_PEGIN, epoch_delay)));
     }
     all
 }

@@ -3,8 +3,10 @@
 //! core's ledger but what is compared with it.
 
 use super::{Check, Invariant, Truth};
-use alys_chain::{Chain, ChainState, ChainWrite};
-use alys_primitives::{Address, B256, Burns, PegInRecord, PegOutId, Root, SignedBlock, U256, WithdrawalKind};
+use alys_chain::{Chain, ChainState, ChainWrite, peg::Custody};
+use alys_primitives::{
+    Address, B256, BlockHeader, Burns, PegInRecord, PegOutId, Root, SignedBlock, U256, WithdrawalKind,
+};
 use bitcoin::{ScriptBuf, Transaction, consensus::deserialize, hashes::Hash as _};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,14 +28,32 @@ struct Books {
     /// Deposits that were taken, credited or not.
     taken: BTreeSet<B256>,
     /// The federation's coins, those of lost transactions among them.
-    coins: BTreeMap<(B256, u32), u64>,
+    coins: BTreeMap<(B256, u32), Coin>,
+    /// Output scripts of all who held coins, oldest first; the last ones hold them now.
+    custodies: Vec<ScriptBuf>,
+    /// Who takes over with the next epoch, and the height of the block that says so.
+    next: Option<(u64, ScriptBuf)>,
+    epoch: u64,
     /// Where recorded transactions stood last: the Bitcoin block and its height.
     places: BTreeMap<B256, (B256, u64)>,
     /// Burns that are neither paid nor given back.
     open: BTreeMap<PegOutId, (Address, u64)>,
     closed: BTreeSet<PegOutId>,
-    batches: BTreeMap<u64, Vec<PegOutId>>,
-    last_batch: u64,
+    /// What open payments pay.
+    batches: BTreeSet<Vec<PegOutId>>,
+}
+
+/// A coin: whose by position among the custodies, and what it holds.
+#[derive(Clone, Copy, Debug)]
+struct Coin {
+    custody: usize,
+    sats: u64,
+}
+
+impl Books {
+    fn custody_of(&self, script: &ScriptBuf) -> Option<usize> {
+        self.custodies.iter().position(|known| known == script)
+    }
 }
 
 /// Mints that a block's records call for: kind, address, satoshis.
@@ -41,24 +61,44 @@ type Mints = Vec<(u64, Address, u64)>;
 
 #[derive(Debug)]
 pub(crate) struct Peg {
-    custody: ScriptBuf,
+    genesis: Arc<Books>,
     min_pegin: u64,
+    epoch_delay: u64,
     books: BTreeMap<Root, Arc<Books>>,
 }
 
 impl Peg {
-    /// Books for a federation whose deposits pay to this script.
-    pub(crate) fn new(custody: ScriptBuf, min_pegin: u64) -> Self {
-        Self { custody, min_pegin, books: BTreeMap::new() }
+    /// Books for a federation whose deposits pay to this script at first, and whose changes take that many blocks.
+    pub(crate) fn new(custody: ScriptBuf, min_pegin: u64, epoch_delay: u64) -> Self {
+        let genesis = Arc::new(Books { custodies: vec![custody], ..Books::default() });
+        Self { genesis, min_pegin, epoch_delay, books: BTreeMap::new() }
+    }
+
+    /// A change of custody takes effect with its epoch, or has lapsed.
+    fn turn(&self, books: &mut Books, header: &BlockHeader) {
+        if header.epoch.0 > books.epoch {
+            books.epoch = header.epoch.0;
+            books.custodies.extend(books.next.take().map(|(_, script)| script));
+        } else if books.next.as_ref().is_some_and(|(height, _)| header.height.0 >= height + self.epoch_delay) {
+            books.next = None;
+        }
     }
 
     /// The books after a block's records and burns.
-    fn next(&self, before: &Books, root: Root, block: &SignedBlock, burns: &Burns) -> Result<(Books, Mints), String> {
+    fn next(
+        &self,
+        truth: &Truth,
+        before: &Books,
+        root: Root,
+        block: &SignedBlock,
+        burns: &Burns,
+    ) -> Result<(Books, Mints), String> {
         let mut books = before.clone();
+        self.turn(&mut books, &block.header);
         let mut refunds = Mints::new();
         let mut pegins = Mints::new();
         for settlement in &block.body.settlements {
-            self.settle(&mut books, settlement.batch, &settlement.payment)?;
+            settle(truth, &mut books, settlement.batch, &settlement.payment)?;
         }
         for record in &block.body.pegins {
             self.deposit(&mut books, record, &mut pegins)?;
@@ -74,12 +114,15 @@ impl Peg {
                 if !books.open.contains_key(id) {
                     return Err(format!("{id:?} is to be paid and is no open burn"));
                 }
-                if let Some((other, _)) = books.batches.iter().find(|(_, ids)| ids.contains(id)) {
-                    return Err(format!("{id:?} is to be paid again; payment {other} has it"));
+                if let Some(other) = books.batches.iter().find(|ids| ids.contains(id)) {
+                    return Err(format!("{id:?} is to be paid again; the payment of {other:?} has it"));
                 }
             }
-            books.last_batch += 1;
-            books.batches.insert(books.last_batch, batch.requests.to_vec());
+            books.batches.insert(batch.requests.to_vec());
+        }
+        if let Some(custodians) = block.body.federation_change.first().and_then(|change| change.custody.first()) {
+            let custody = Custody::of(custodians).map_err(|error| error.to_string())?;
+            books.next = Some((block.header.height.0, custody.script_pubkey().clone()));
         }
         for burn in burns {
             let sats = u64::try_from(burn.amount / U256::from(SAT)).map_err(|error| error.to_string())?;
@@ -88,35 +131,6 @@ impl Peg {
         }
         refunds.append(&mut pegins);
         Ok((books, refunds))
-    }
-
-    fn settle(&self, books: &mut Books, number: u64, payment: &PegInRecord) -> Check {
-        let ids = books.batches.remove(&number).ok_or_else(|| format!("payment {number} is settled and is none"))?;
-        let (transaction, txid) = parse(payment)?;
-        let mut spent = 0;
-        for input in &transaction.input {
-            let coin = (B256::from(input.previous_output.txid.to_byte_array()), input.previous_output.vout);
-            spent += books.coins.remove(&coin).ok_or_else(|| format!("payment {number} spends {coin:?}, no coin"))?;
-        }
-        let mut asked = 0;
-        for id in &ids {
-            asked += close(books, *id)?.1;
-        }
-        let values: Vec<u64> = transaction.output.iter().map(|output| output.value.to_sat()).collect();
-        let paid: u64 = values.iter().take(ids.len()).sum();
-        let sent: u64 = values.iter().sum();
-        let fee = spent.checked_sub(sent).ok_or_else(|| format!("payment {number} pays more than it spends"))?;
-        let borne = asked.checked_sub(paid).ok_or_else(|| format!("payment {number} pays more than was burned"))?;
-        books.absorbed +=
-            fee.checked_sub(borne).ok_or_else(|| format!("payment {number} keeps {borne}, pays {fee}"))?;
-        for (vout, output) in (0u32..).zip(&transaction.output).skip(ids.len()) {
-            if output.script_pubkey != self.custody {
-                return Err(format!("output {vout} of payment {number} pays a stranger"));
-            }
-            books.coins.insert((txid, vout), output.value.to_sat());
-        }
-        books.places.insert(txid, (payment.bitcoin_block, 0));
-        Ok(())
     }
 
     fn deposit(&self, books: &mut Books, record: &PegInRecord, mints: &mut Mints) -> Check {
@@ -128,9 +142,9 @@ impl Peg {
         let mut sats = 0;
         let mut recipients = Vec::new();
         for (vout, output) in (0u32..).zip(&transaction.output) {
-            if output.script_pubkey == self.custody {
+            if let Some(custody) = books.custody_of(&output.script_pubkey) {
                 sats += output.value.to_sat();
-                books.coins.insert((txid, vout), output.value.to_sat());
+                books.coins.insert((txid, vout), Coin { custody, sats: output.value.to_sat() });
             } else if let Some(raw) = output.script_pubkey.as_bytes().strip_prefix(&[0x6a, 20]) {
                 recipients.push(Address::from_slice(raw));
             }
@@ -169,8 +183,21 @@ impl Peg {
                 *height >= headers.root_height() && headers.hash_at(*height) != Some(*block)
             })
         };
-        let all: u64 = books.coins.values().sum();
-        let gone: u64 = books.coins.iter().filter(|((txid, _), _)| lost(txid)).map(|(_, sats)| sats).sum();
+        let sum = |wanted: &dyn Fn(&B256, usize) -> bool| -> u64 {
+            let counted = books.coins.iter().filter(|((txid, _), coin)| wanted(txid, coin.custody));
+            counted.map(|(_, coin)| coin.sats).sum()
+        };
+        let (all, gone) = (sum(&|_, _| true), sum(&|txid, _| lost(txid)));
+        let current = u64::try_from(books.custodies.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        if ledger.current_custody() != current {
+            return Err(format!("custody {} by the core, {current} by the blocks", ledger.current_custody()));
+        }
+        for (number, custody) in (0u64..).zip(0..books.custodies.len()) {
+            let held = sum(&|txid, holder| holder == custody && !lost(txid));
+            if ledger.held_by(number).0 != held {
+                return Err(format!("custody {number} holds {held}, {} by the core", ledger.held_by(number).0));
+            }
+        }
         if ledger.locked().0 != all - gone {
             return Err(format!("{} are locked by the core, {} by Bitcoin's headers", ledger.locked().0, all - gone));
         }
@@ -191,10 +218,56 @@ impl Peg {
     }
 }
 
+/// Takes a payment that Bitcoin confirmed, or a sweep.
+fn settle(truth: &Truth, books: &mut Books, number: u64, payment: &PegInRecord) -> Check {
+    let (transaction, txid) = parse(payment)?;
+    let ids = truth.payments.get(&txid).ok_or_else(|| format!("payment {number} is settled and nobody sent it"))?;
+    let mut spent = 0;
+    let mut owners = BTreeSet::new();
+    for input in &transaction.input {
+        let coin = (B256::from(input.previous_output.txid.to_byte_array()), input.previous_output.vout);
+        let coin = books.coins.remove(&coin).ok_or_else(|| format!("payment {number} spends {coin:?}, no coin"))?;
+        spent += coin.sats;
+        owners.insert(coin.custody);
+    }
+    let owner = match owners.iter().copied().collect::<Vec<_>>()[..] {
+        [owner] => owner,
+        ref several => return Err(format!("payment {number} spends coins of custodies {several:?}")),
+    };
+    if !ids.is_empty() && !books.batches.remove(ids) {
+        return Err(format!("payment {number} pays {ids:?}, which is no open payment"));
+    }
+    let mut asked = 0;
+    for id in ids {
+        asked += close(books, *id)?.1;
+    }
+    let values: Vec<u64> = transaction.output.iter().map(|output| output.value.to_sat()).collect();
+    let paid: u64 = values.iter().take(ids.len()).sum();
+    let sent: u64 = values.iter().sum();
+    let fee = spent.checked_sub(sent).ok_or_else(|| format!("payment {number} pays more than it spends"))?;
+    let borne = asked.checked_sub(paid).ok_or_else(|| format!("payment {number} pays more than was burned"))?;
+    books.absorbed += fee.checked_sub(borne).ok_or_else(|| format!("payment {number} keeps {borne}, pays {fee}"))?;
+    if ids.is_empty() && (values.len() != 1 || fee * 2 > spent) {
+        return Err(format!("sweep {number} of {spent} has outputs {values:?}"));
+    }
+    for (vout, output) in (0u32..).zip(&transaction.output).skip(ids.len()) {
+        let custody = books.custody_of(&output.script_pubkey);
+        // Change comes back to those who paid; a sweep goes to later ones.
+        let custody = custody.filter(|to| if ids.is_empty() { *to > owner } else { *to == owner });
+        let custody = custody.ok_or_else(|| format!("output {vout} of payment {number} pays a stranger"))?;
+        books.coins.insert((txid, vout), Coin { custody, sats: output.value.to_sat() });
+    }
+    books.places.insert(txid, (payment.bitcoin_block, 0));
+    Ok(())
+}
+
 /// Whether a block leaves the books as they are.
-fn is_quiet(block: &SignedBlock, burns: &Burns) -> bool {
+fn is_quiet(before: &Books, block: &SignedBlock, burns: &Burns) -> bool {
     let body = &block.body;
     burns.is_empty()
+        && before.next.is_none()
+        && before.epoch == block.header.epoch.0
+        && body.federation_change.is_empty()
         && body.settlements.is_empty()
         && body.pegins.is_empty()
         && body.refunds.is_empty()
@@ -220,7 +293,7 @@ impl Invariant for Peg {
         "S3 S4 S5 the peg's books"
     }
 
-    fn written(&mut self, _: &Truth, node: usize, chain: &Chain, write: &ChainWrite) -> Check {
+    fn written(&mut self, truth: &Truth, node: usize, chain: &Chain, write: &ChainWrite) -> Check {
         let ChainWrite::Block { root, block, burns, .. } = write else { return Ok(()) };
         if let Some(known) = self.books.get_mut(root) {
             // Another node had the block before.
@@ -229,11 +302,11 @@ impl Invariant for Peg {
                 Self::compare(known, state).map_err(|what| format!("node {node}: {root}: {what}"))
             });
         }
-        let before = self.books.get(&block.header.parent_root).cloned().unwrap_or_default();
-        let (mut books, mints) = match is_quiet(block, burns) {
+        let before = self.books.get(&block.header.parent_root).unwrap_or(&self.genesis).clone();
+        let (mut books, mints) = match is_quiet(&before, block, burns) {
             true => (before, Mints::new()),
             false => {
-                let (books, mints) = self.next(&before, *root, block, burns)?;
+                let (books, mints) = self.next(truth, &before, *root, block, burns)?;
                 (Arc::new(books), mints)
             }
         };

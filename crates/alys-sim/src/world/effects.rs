@@ -5,7 +5,7 @@ use crate::{Fault, invariants::Acknowledged};
 use alys_chain::{
     ChainEvent, ChainWrite, Effect, ImportOutcome, Input, Offence, PendingReason, SignRequest, testing::Plant,
 };
-use alys_primitives::{TreeHash as _, U256};
+use alys_primitives::U256;
 
 impl World {
     /// Gives a core a fact and carries out what follows.
@@ -124,12 +124,12 @@ impl World {
                     self.inspect(|invariant, _, _| invariant.acknowledged(node, Acknowledged::Work(hash)));
                 }
             }
-            Effect::FederationProcessed { members_root, outcome } => {
-                self.note("federation", node, members_root.as_slice());
+            Effect::FederationProcessed { change_root, outcome } => {
+                self.note("federation", node, change_root.as_slice());
                 let waits = self.nodes[node].chain.as_ref().and_then(alys_chain::Chain::waiting_change);
-                let waits = waits.is_some_and(|change| change.members.tree_hash_root() == members_root);
+                let waits = waits.is_some_and(|change| alys_chain::change_root(change) == change_root);
                 if outcome.is_ok() && waits && self.is_honest(node) {
-                    let what = Acknowledged::Change(members_root);
+                    let what = Acknowledged::Change(change_root);
                     self.inspect(|invariant, _, _| invariant.acknowledged(node, what));
                 }
             }

@@ -1,9 +1,9 @@
 //! Faults that begin and end.
 
-use super::{Ending, Event, World};
+use super::{Ending, Event, World, peg::PegWorld};
 use crate::Fault;
 use alys_chain::Input;
-use alys_primitives::{Address, Member};
+use alys_primitives::{Address, Member, VariableList};
 
 /// Faults that begin at a time of the dice's choice; the others happen to messages, writes and members.
 const TIMED: [Fault; 9] = [
@@ -169,8 +169,10 @@ impl World {
                 Some((signer, index))
             })
             .collect();
-        let root = verifier.federation_signing_root(epoch, &list, &alys_primitives::Optional::empty());
-        let change = self.forge.federation_change(root, epoch, members, &signers);
+        let custody = self.peg.as_mut().and_then(PegWorld::custodians);
+        let custody = VariableList::new(custody.into_iter().collect()).unwrap_or_default();
+        let root = verifier.federation_signing_root(epoch, &list, &custody);
+        let change = self.forge.federation_change(root, epoch, members, custody, &signers);
         match verifier.federation_change(change) {
             Ok(change) => {
                 self.feed(node, Input::FederationChange(change));

@@ -132,6 +132,7 @@ impl World {
         if let Some(chain) = nodes.first().and_then(|node| node.chain.as_ref()) {
             truth.learn(&chain.view());
         }
+        let epoch_delay = fixture.spec.epoch_delay;
         let mut world = Self {
             forge: Forge::new(&fixture),
             faults,
@@ -151,7 +152,7 @@ impl World {
             records: Vec::new(),
             salt: 0,
             truth,
-            invariants: invariants::all(outside.as_ref().map(peg::PegWorld::custody)),
+            invariants: invariants::all(outside.as_ref().map(peg::PegWorld::custody), epoch_delay),
             peg: outside,
             finalized_at_calm: 0,
             fired: BTreeMap::new(),

@@ -9,16 +9,16 @@ use crate::{
 };
 use alys_chain::{
     Input,
-    peg::{PegOffer, PegRules},
+    peg::{CustodyEntry, PegLedger, PegOffer, PegRules},
 };
 use alys_primitives::{
-    Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, CustodyKeys, PegOutId, PegSpec,
-    Sats, Settlement, SignedBlock, U256, VariableList,
+    Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, Custodians, CustodyKeys, PegOutId,
+    PegSpec, Sats, Settlement, SignedBlock, U256, VariableList,
 };
 use bitcoin::{
     Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash,
     absolute::LockTime,
-    consensus::serialize,
+    consensus::{deserialize, serialize},
     hashes::Hash as _,
     key::{Keypair, Secp256k1},
     transaction,
@@ -41,6 +41,10 @@ const DEEPEST: u64 = 6;
 /// minute.
 const BURIED: usize = 12;
 
+/// Bitcoin blocks after a change of custody in which people still pay to the old address; few enough of the grace period that
+/// no branch makes their deposits late.
+const STILL_PAYING: u64 = 60;
+
 /// What happens outside of the nodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outside {
@@ -59,6 +63,10 @@ pub(super) struct PegWorld {
     bitcoin: Bitcoin,
     dice: Dice,
     counter: u64,
+    /// For changes of custody and who pays to old addresses.
+    custody_dice: Dice,
+    /// Custodies that were named.
+    custodies: u8,
     /// What each payment that was broadcast pays.
     payments: BTreeMap<Txid, Vec<PegOutId>>,
     /// Deposits that can't come back: their coins were spent otherwise while they were out.
@@ -68,11 +76,6 @@ pub(super) struct PegWorld {
 /// The peg's constants in simulations.
 pub(super) fn spec() -> PegSpec {
     let genesis = bitcoin::constants::genesis_block(Network::Regtest).header;
-    let secp = Secp256k1::new();
-    let key = |index: u8| {
-        let pair = Keypair::from_seckey_slice(&secp, &[index + 1; 32]);
-        pair.map(|pair| B256::from(pair.x_only_public_key().0.serialize())).unwrap_or_default()
-    };
     PegSpec {
         network_magic: Network::Regtest.magic().to_bytes().into(),
         checkpoint: BitcoinCheckpoint {
@@ -91,10 +94,25 @@ pub(super) fn spec() -> PegSpec {
         initial_fee_rate: 2_000,
         max_fee_rate: 20_000,
         bump_interval: 2,
-        old_address_grace: 20,
-        custody_keys: CustodyKeys::new((0..4).map(key).collect()).unwrap_or_default(),
+        old_address_grace: 280,
+        custody_keys: custody_keys(1),
         custody_threshold: 2,
     }
+}
+
+/// Four keys, the first of which has this secret in each byte.
+fn custody_keys(first: u8) -> CustodyKeys {
+    let secp = Secp256k1::new();
+    let key = |index: u8| {
+        let pair = Keypair::from_seckey_slice(&secp, &[first.wrapping_add(index); 32]);
+        pair.map(|pair| B256::from(pair.x_only_public_key().0.serialize())).unwrap_or_default()
+    };
+    CustodyKeys::new((0..4).map(key).collect()).unwrap_or_default()
+}
+
+/// Whether a transaction pays to those who hold or held coins by these books.
+fn pays_custody(ledger: &PegLedger, transaction: &Transaction) -> bool {
+    transaction.output.iter().any(|output| ledger.custody_by_script(&output.script_pubkey).is_some())
 }
 
 impl PegWorld {
@@ -104,6 +122,8 @@ impl PegWorld {
             bitcoin: Bitcoin::new(),
             dice: Dice::new(seed ^ 0x5065_6721),
             counter: 0,
+            custody_dice: Dice::new(seed ^ 0x4375_7374),
+            custodies: 0,
             payments: BTreeMap::new(),
             vanished: 0,
         })
@@ -111,6 +131,25 @@ impl PegWorld {
 
     pub(super) fn custody(&self) -> ScriptBuf {
         self.rules.custody().script_pubkey().clone()
+    }
+
+    /// Who holds the coins after a change of the federation that names somebody, which every second one does.
+    pub(super) fn custodians(&mut self) -> Option<Custodians> {
+        if self.custodies >= 50 || self.custody_dice.once_in(2) {
+            return None;
+        }
+        self.custodies += 1;
+        Some(Custodians { keys: custody_keys(1 + 4 * self.custodies), threshold: 2 })
+    }
+
+    /// Where somebody pays to who knows these books, or knew those of a while ago.
+    fn target(&mut self, ledger: &PegLedger) -> ScriptBuf {
+        let height = u64::try_from(self.bitcoin.height()).unwrap_or(u64::MAX);
+        let known = |entry: &&CustodyEntry| entry.is_current || entry.retired_at.saturating_add(STILL_PAYING) > height;
+        let known: Vec<&CustodyEntry> = ledger.custodies().iter().filter(known).collect();
+        let old = known.len() > 1 && self.custody_dice.once_in(4);
+        let picked = if old { self.custody_dice.index(known.len()) } else { known.len().saturating_sub(1) };
+        known.get(picked).map_or_else(|| self.custody(), |entry| ScriptBuf::from_bytes(entry.script.clone()))
     }
 
     fn paid_twice(&self) -> Option<String> {
@@ -126,13 +165,12 @@ impl PegWorld {
         None
     }
 
-    fn deposit(&mut self) -> Transaction {
+    fn deposit(&mut self, custody: &ScriptBuf) -> Transaction {
         self.counter += 1;
         let mut from = [0xd0; 32];
         from[..8].copy_from_slice(&self.counter.to_le_bytes());
         let small = self.dice.once_in(10);
         let sats = if small { self.dice.between(1_000, MIN_PEGIN - 1) } else { self.dice.between(20_000, 4_000_000) };
-        let custody = self.custody();
         let pay = |sats: u64| TxOut { value: Amount::from_sat(sats), script_pubkey: custody.clone() };
         let mut output = vec![pay(sats)];
         if self.dice.once_in(6) {
@@ -206,7 +244,9 @@ impl World {
         for batch in ledger.batches() {
             for attempt in batch.attempts.iter().filter(|attempt| attempt.height <= finalized.height) {
                 if let Ok(payment) = ledger.payment(&peg.rules, batch, attempt) {
-                    peg.payments.insert(payment.transaction.compute_txid(), batch.requests.clone());
+                    let txid = payment.transaction.compute_txid();
+                    self.truth.payments.insert(B256::from(txid.to_byte_array()), batch.requests.clone());
+                    peg.payments.insert(txid, batch.requests.clone());
                     peg.bitcoin.submit(payment.transaction);
                 }
             }
@@ -252,7 +292,12 @@ impl World {
         self.fire(Fault::PegTraffic);
         let Some(peg) = &mut self.peg else { return };
         if !burns {
-            let deposit = peg.deposit();
+            let informed = up.first().and_then(|node| self.nodes[*node].chain.as_ref());
+            let target = match informed {
+                Some(chain) => peg.target(chain.view().peg.ledger()),
+                None => peg.custody(),
+            };
+            let deposit = peg.deposit(&target);
             peg.bitcoin.submit(deposit);
             return;
         }
@@ -283,11 +328,18 @@ impl World {
     pub(super) fn peg_paths(&mut self, block: &SignedBlock) {
         let minted = block.payload.withdrawals.iter().filter(|it| it.validator_index == 3).count();
         let body = &block.body;
+        let is_sweep = |settlement: &&Settlement| {
+            let transaction: Option<Transaction> = deserialize(&settlement.payment.transaction).ok();
+            let txid = transaction.map(|transaction| B256::from(transaction.compute_txid().to_byte_array()));
+            txid.and_then(|txid| self.truth.payments.get(&txid)).is_some_and(Vec::is_empty)
+        };
+        let swept = body.settlements.iter().filter(is_sweep).count();
         let counts = [
             ("deposits minted", minted),
             // Others were recorded before, or name nobody.
             ("deposits shown again", body.pegins.len() - minted.min(body.pegins.len())),
-            ("burns paid", body.settlements.len()),
+            ("burns paid", body.settlements.len() - swept),
+            ("coins swept", swept),
             ("burns given back", body.refunds.len()),
             ("payments bumped", body.fee_bumps.len()),
         ];
@@ -308,9 +360,8 @@ impl World {
             return;
         }
         let buried = peg.bitcoin.height().saturating_sub(BURIED);
-        let custody = peg.rules.custody().script_pubkey();
         let missing = peg.bitcoin.confirmed().find(|(height, transaction)| {
-            let ours = transaction.output.iter().any(|output| output.script_pubkey == *custody);
+            let ours = pays_custody(ledger, transaction);
             let txid = B256::from(transaction.compute_txid().to_byte_array());
             *height <= buried && ours && ledger.find_recorded(&txid).is_none()
         });
@@ -345,13 +396,12 @@ impl World {
             known.is_some() && known == peg.bitcoin.hash_at(*height)
         });
         let Some(shared) = shared else { return };
-        let custody = peg.rules.custody().script_pubkey();
         let mut pegins = Vec::new();
         for (height, transaction) in peg.bitcoin.confirmed() {
             let txid = transaction.compute_txid();
             let internal = B256::from(txid.to_byte_array());
             let open = ledger.find_recorded(&internal).is_none_or(|recorded| recorded.is_lost);
-            let ours = transaction.output.iter().any(|output| output.script_pubkey == *custody);
+            let ours = pays_custody(ledger, transaction);
             let settled_before = ledger.find_recorded(&internal).is_some();
             let deposit = !peg.payments.contains_key(&txid) || settled_before;
             if height <= top && open && ours && deposit {

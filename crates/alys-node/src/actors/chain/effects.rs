@@ -60,12 +60,12 @@ impl ChainActor {
             }
             Effect::Imported { root, outcome } => self.answer_import(root, outcome),
             Effect::AuxPowProcessed { hash, outcome } => self.answer_proof(hash, outcome),
-            Effect::FederationProcessed { members_root, outcome } => {
+            Effect::FederationProcessed { change_root, outcome } => {
                 match &outcome {
-                    Ok(()) => tracing::info!(%members_root, "a change of the federation waits for an author"),
-                    Err(error) => tracing::warn!(%members_root, %error, "a change of the federation is refused"),
+                    Ok(()) => tracing::info!(%change_root, "a change of the federation waits for an author"),
+                    Err(error) => tracing::warn!(%change_root, %error, "a change of the federation is refused"),
                 }
-                self.requests.federation_processed(&members_root, &outcome);
+                self.requests.federation_processed(&change_root, &outcome);
             }
             Effect::Event(event) => self.announce(event),
         }

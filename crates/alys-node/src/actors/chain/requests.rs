@@ -4,8 +4,8 @@ use super::timings::record;
 use super::{ChainActor, ChainMessage, MAX_WAITING};
 use crate::actors::storage::StorageMessage;
 use alys_actor::{AskError, Context, Reply};
-use alys_chain::{BlockRef, ChainView, FederationError, Input, Message as Gossip, Verified};
-use alys_primitives::{FederationChange, Height, Root, Slot, TreeHash as _};
+use alys_chain::{BlockRef, ChainView, FederationError, Input, Message as Gossip, Verified, change_root};
+use alys_primitives::{FederationChange, Height, Root, Slot};
 use alys_store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,8 +126,8 @@ impl Requests {
         }
     }
 
-    pub(super) fn federation_processed(&mut self, members: &Root, outcome: &Result<(), FederationError>) {
-        let Some(Change { began, replies }) = self.changes.remove(members) else { return };
+    pub(super) fn federation_processed(&mut self, change: &Root, outcome: &Result<(), FederationError>) {
+        let Some(Change { began, replies }) = self.changes.remove(change) else { return };
         record("update_federation", if outcome.is_ok() { "queued" } else { "rejected" }, began.elapsed());
         for reply in replies {
             reply.send(outcome.clone());
@@ -197,8 +197,7 @@ impl ChainActor {
         reply: Reply<Result<(), FederationError>>,
         ctx: &mut Context<ChainMessage>,
     ) {
-        let members = change.members.tree_hash_root();
-        let change_of = self.requests.changes.entry(members);
+        let change_of = self.requests.changes.entry(change_root(&change));
         change_of.or_insert_with(|| Change { began: Instant::now(), replies: Vec::new() }).replies.push(reply);
         if let Err(error) = self.feed(Input::FederationChange(change), ctx).await {
             tracing::debug!(%error, "change of the federation not taken");

@@ -1,0 +1,139 @@
+//! What a new member or custodian offers, and a proposal made of it.
+
+use super::current::NodeChain;
+use super::proposal::Proposal;
+use crate::bounded::read_bounded;
+use crate::bridge::{CUSTODY_GENERATIONS, custody_key};
+use crate::chain_files::member;
+use crate::cli::failure::{Failure, Outcome};
+use crate::key_files::unlock;
+use alys_primitives::{
+    Address, B256, Custodians, CustodyKeys, Member, Members, Optional, PublicKeyBytes, SignatureBytes, VariableList,
+};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The longest file with an offer in bytes.
+const MAX_OFFER_BYTES: u64 = 4096;
+
+#[derive(Args)]
+pub(in crate::cli) struct OfferArguments {
+    /// EIP-2335 keystore of the new member.
+    #[arg(long)]
+    keystore: PathBuf,
+    /// File whose first line is the keystore's password.
+    #[arg(long)]
+    password_file: PathBuf,
+    /// Receives the member's share of the fees.
+    #[arg(long)]
+    fee_address: Address,
+    /// Which of the keystore's custody keys is offered: 0 for a keystore that was never a custodian, one more at each change
+    /// of the custody that its member stays through.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..i64::from(CUSTODY_GENERATIONS)))]
+    custody_generation: u8,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct ProposeArguments {
+    /// A new member: a file that `offer` wrote.
+    #[arg(long)]
+    add: Vec<PathBuf>,
+    /// A member that leaves, by its public key.
+    #[arg(long)]
+    remove: Vec<PublicKeyBytes>,
+    /// One of the new custodians, all of which must be named: a file that `offer` wrote, or an x-only public key in hex.
+    #[arg(long, requires = "custody_threshold")]
+    custodian: Vec<String>,
+    /// How many of the new custodians must sign.
+    #[arg(long, requires = "custodian")]
+    custody_threshold: Option<u64>,
+    /// JSON-RPC address of a node that you trust.
+    #[arg(long, default_value = "http://127.0.0.1:8545")]
+    rpc: String,
+    /// The file to write; an existing one is never overwritten.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// What a proposal needs of a new member or custodian.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Offer {
+    public_key: PublicKeyBytes,
+    proof_of_possession: SignatureBytes,
+    fee_address: Address,
+    /// X-only public key for the custody.
+    custody_key: B256,
+}
+
+pub(super) fn offer(arguments: &OfferArguments) -> Outcome {
+    let secret = unlock(&arguments.keystore, &arguments.password_file).map_err(Failure::work)?;
+    let custody = custody_key(&secret, arguments.custody_generation)
+        .ok_or_else(|| Failure::work("the keystore has no such key"))?;
+    let Member { public_key, proof_of_possession, fee_address } = member(&secret, arguments.fee_address);
+    let custody_key = custody.public_key().serialize().into();
+    let offer = Offer { public_key, proof_of_possession, fee_address, custody_key };
+    println!("{}", serde_json::to_string_pretty(&offer).map_err(Failure::work)?);
+    Ok(())
+}
+
+pub(super) async fn propose(arguments: &ProposeArguments) -> Outcome {
+    if arguments.add.is_empty() && arguments.remove.is_empty() && arguments.custodian.is_empty() {
+        return Err(Failure::usage("a change that changes nothing").help("--add, --remove or --custodian"));
+    }
+    let node = NodeChain::ask(&arguments.rpc).await?;
+    if let Some(change) = &node.current.change {
+        return Err(Failure::work(format!("a change is in flight since height {}", change["height"]))
+            .help(format!("it takes effect or lapses at height {}; rule `in-flight`", change["effectiveHeight"])));
+    }
+    let mut members = node.current.members.clone();
+    for key in &arguments.remove {
+        let before = members.len();
+        members.retain(|member| member.public_key != *key);
+        if members.len() == before {
+            return Err(Failure::usage(format!("{key} is no member's key")).help("`alys_federation` lists the members"));
+        }
+    }
+    for path in &arguments.add {
+        let Offer { public_key, proof_of_possession, fee_address, .. } = read_offer(path)?;
+        members.push(Member { public_key, proof_of_possession, fee_address });
+    }
+    let proposal = Proposal {
+        genesis_root: node.chain.genesis_root(),
+        epoch: node.current.epoch,
+        members: Members::new(members).map_err(|_| Failure::usage("too many members"))?,
+        custody: custody(arguments)?,
+        signatures: Vec::new(),
+    };
+    proposal.check(&node.chain)?;
+    proposal.create(&arguments.out)?;
+    print!("{}", proposal.describe(&node.spec, Some(&node.current.members)));
+    println!("{} members must sign {}", node.current.quorum, arguments.out.display());
+    Ok(())
+}
+
+/// The new custodians, if any are named.
+fn custody(arguments: &ProposeArguments) -> Result<Optional<Custodians>, Failure> {
+    let Some(threshold) = arguments.custody_threshold else { return Ok(Optional::default()) };
+    let keys = arguments.custodian.iter().map(|named| custodian(named)).collect::<Result<Vec<_>, _>>()?;
+    let keys = CustodyKeys::new(keys).map_err(|_| Failure::usage("too many custodians"))?;
+    VariableList::new(vec![Custodians { keys, threshold }]).map_err(|_| Failure::work("more than one custody"))
+}
+
+/// A key in hex, or the one of an offer.
+fn custodian(named: &str) -> Result<B256, Failure> {
+    let mut key = [0; 32];
+    match hex::decode_to_slice(named.trim_start_matches("0x"), &mut key) {
+        Ok(()) => Ok(key.into()),
+        Err(_) => read_offer(Path::new(named)).map(|offer| offer.custody_key),
+    }
+}
+
+fn read_offer(path: &Path) -> Result<Offer, Failure> {
+    let bytes = read_bounded(path, MAX_OFFER_BYTES).map_err(Failure::usage)?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::usage(format!("{} is no offer of a member: {error}", path.display()))
+            .help("`alys-node federation offer` prints one")
+    })
+}
