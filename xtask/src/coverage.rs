@@ -27,8 +27,8 @@ pub(crate) fn coverage() -> Result<(), Failure> {
 /// A test that fails, a crate below the limit.
 pub(crate) fn measure(tools: &CoverageTools) -> Result<(), Failure> {
     let packages = || MEASURED.into_iter().chain(TESTED_WITH).flat_map(|package| ["--package", package]);
-    // What an earlier run counted would be added.
-    run(tools.cargo().args(["llvm-cov", "clean", "--profraw-only"]))?;
+    // What an earlier run counted would be added, and lines of programs that it left behind.
+    run(tools.cargo().args(["llvm-cov", "clean", "--workspace"]))?;
     // Debug information has no part in counting.
     run(tools.cargo().env("CARGO_PROFILE_DEV_DEBUG", "false").args(["llvm-cov", "--no-report"]).args(packages()))?;
     let report = output(tools.cargo().args(["llvm-cov", "report", "--lcov"]).args(packages()))?;

@@ -7,7 +7,8 @@ use alys_crypto::{
     SecretKeyError, Signature, SignatureError, SignatureSet, SigningRoot, VerifyError, verify_batch,
 };
 use proptest::prelude::*;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 fn key(seed: u8) -> SecretKey {
     SecretKey::generate(&[seed; 32]).unwrap()
@@ -151,8 +152,15 @@ fn keys_are_told_apart_and_ordered_by_their_bytes() {
     bytes.sort();
     assert_eq!(keys.iter().map(PublicKey::to_bytes).collect::<Vec<_>>(), bytes);
     assert!(keys.windows(2).all(|pair| pair[0].partial_cmp(&pair[1]) == Some(std::cmp::Ordering::Less)));
-    let parsed = bytes.iter().map(|bytes| PublicKey::from_bytes(bytes).unwrap());
-    assert_eq!(keys.into_iter().chain(parsed).collect::<HashSet<_>>().len(), 6);
+    let hash = |key: &PublicKey| {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        hasher.finish()
+    };
+    let parsed: Vec<PublicKey> = bytes.iter().map(|bytes| PublicKey::from_bytes(bytes).unwrap()).collect();
+    assert_eq!(parsed, keys);
+    assert_eq!(parsed.iter().map(hash).collect::<Vec<_>>(), keys.iter().map(hash).collect::<Vec<_>>());
+    assert_eq!(keys.iter().map(hash).collect::<BTreeSet<_>>().len(), keys.len());
 }
 
 #[test]

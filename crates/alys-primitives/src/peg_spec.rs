@@ -10,7 +10,7 @@ use tree_hash_derive::TreeHash;
 pub type CustodyKeys = VariableList<B256, MaxMembers>;
 
 /// A Bitcoin header taken on trust, from which the chain's own view of Bitcoin grows.
-#[derive(Clone, Debug, PartialEq, Eq, TreeHash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BitcoinCheckpoint {
     /// The header.
@@ -26,7 +26,7 @@ pub struct BitcoinCheckpoint {
 }
 
 /// Constants of the peg.
-#[derive(Clone, Debug, PartialEq, Eq, TreeHash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PegSpec {
     /// The Bitcoin network by the magic bytes of its peer-to-peer messages.

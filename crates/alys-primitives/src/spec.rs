@@ -2,12 +2,13 @@
 
 use crate::{Address, B256, BlockHeader, Members, Optional, PegSpec, Root, Slot, U256, UnixMillis};
 use serde::{Deserialize, Serialize};
+use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, typenum};
 use tree_hash::TreeHash as _;
 use tree_hash_derive::TreeHash;
 
 /// A scheduled change of the rules.
-#[derive(Clone, Debug, PartialEq, Eq, TreeHash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fork {
     /// First height under the rules.
@@ -17,7 +18,7 @@ pub struct Fork {
 }
 
 /// Constants of merged mining (protocol section 5).
-#[derive(Clone, Debug, PartialEq, Eq, TreeHash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuxPowSpec {
     /// The chain's id in merged mining; 16 bits, outside 0x2000..=0x3fff (which Bitcoin's version bits use).
@@ -35,7 +36,7 @@ pub struct AuxPowSpec {
 }
 
 /// What the consensus rules need to know of the EVM.
-#[derive(Clone, Debug, PartialEq, Eq, TreeHash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvmSpec {
     /// EIP-155 chain id.
@@ -53,7 +54,7 @@ pub struct EvmSpec {
 }
 
 /// The constants of one chain. Their hash-tree-root names the chain and is part of every signature.
-#[derive(Clone, Debug, PartialEq, Eq, TreeHash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSpec {
     /// Start of slot 0 in seconds since the Unix epoch.

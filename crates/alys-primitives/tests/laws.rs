@@ -237,7 +237,8 @@ proptest! {
         every!(encodes(&words, &others):
             ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
             Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
-            FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Custodians,
+            FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Fork, AuxPowSpec,
+            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, ChainSpec,
         );
         every!(serialises(&words): Notarization, BlockHeader, AuxBundle, Member, Withdrawal, ChainSpec);
     }
@@ -247,8 +248,8 @@ proptest! {
         every!(refuses(&words):
             ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
             Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
-            FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Custodians,
-            Slot, Height, Epoch, Sats, Gwei, UnixMillis,
+            FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Fork, AuxPowSpec,
+            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, ChainSpec, Slot, Height, Epoch, Sats, Gwei, UnixMillis,
         );
     }
 

@@ -25,7 +25,6 @@ mod merged_mining;
 pub mod mutate;
 mod network;
 pub mod seeds;
-mod spec;
 mod ssz;
 
 pub use bitcoin::{bitcoin_block, compact_bits};
@@ -34,8 +33,7 @@ pub use crypto::{keystore, public_key, signature};
 pub use execution::{payload, transaction};
 pub use merged_mining::{auxpow, coinbase};
 pub use network::{gossip, request_frame, response_frame};
-pub use spec::chain_spec;
-pub use ssz::{approval, auxpow_record, evidence, federation_change, notarization, signed_block};
+pub use ssz::{approval, auxpow_record, chain_spec, evidence, federation_change, notarization, signed_block};
 
 /// A function that panics if the bytes show a mistake.
 pub type Target = fn(&[u8]);

@@ -36,7 +36,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "auxpow_record" => valid(record().as_ssz_bytes()),
         "bitcoin_block" => bitcoin_blocks(),
         "chain_script" => scripts(),
-        "chain_spec" => valid(serde_json::to_vec(&spec()).unwrap_or_default()),
+        "chain_spec" => valid(spec().as_ssz_bytes()),
         "coinbase" => coinbases(),
         "compact_bits" => compact_bits(),
         "evidence" => valid(evidence().as_ssz_bytes()),

@@ -1,7 +1,9 @@
-//! What peers send in SSZ.
+//! What peers and files send in SSZ.
 
 use alys_primitives::ssz::{Decode, Encode};
-use alys_primitives::{Approval, AuxPowRecord, Evidence, FederationChange, Notarization, SignedBlock, TreeHash};
+use alys_primitives::{
+    Approval, AuxPowRecord, ChainSpec, Evidence, FederationChange, Notarization, SignedBlock, TreeHash,
+};
 use std::fmt::Debug;
 
 /// What decodes has one encoding and a root.
@@ -63,4 +65,18 @@ pub fn auxpow_record(bytes: &[u8]) {
 /// On a finding.
 pub fn federation_change(bytes: &[u8]) {
     canonical::<FederationChange>(bytes);
+}
+
+/// A chain spec, whose constants must not break what is computed from them once they validate.
+///
+/// # Panics
+/// On a finding.
+pub fn chain_spec(bytes: &[u8]) {
+    let Some(spec) = canonical::<ChainSpec>(bytes) else { return };
+    if spec.validate().is_ok()
+        && let Ok(asert) = alys_auxpow::Asert::of_spec(&spec.auxpow)
+    {
+        assert!(asert.target(u64::MAX, 0) <= asert.limit());
+        assert!(asert.target(0, u64::MAX) <= asert.limit());
+    }
 }

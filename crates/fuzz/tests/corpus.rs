@@ -43,8 +43,7 @@ fn valid_seeds_reach_past_the_decoder() {
     assert!(alys_primitives::SignedBlock::from_ssz_bytes(&valid("signed_block")).is_ok());
     assert!(alys_primitives::Notarization::from_ssz_bytes(&valid("notarization")).is_ok());
     assert!(alys_primitives::Evidence::from_ssz_bytes(&valid("evidence")).is_ok());
-    let spec: alys_primitives::ChainSpec = serde_json::from_slice(&valid("chain_spec")).unwrap();
-    assert!(spec.validate().is_ok());
+    assert!(alys_primitives::ChainSpec::from_ssz_bytes(&valid("chain_spec")).unwrap().validate().is_ok());
     assert!(alys_auxpow::AuxPow::decode(&valid("auxpow")).is_ok());
     let taken = |name: &str| {
         let (_, bytes) = seeds::of("transaction").into_iter().find(|(seed, _)| *seed == name).unwrap();
