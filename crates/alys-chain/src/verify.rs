@@ -324,6 +324,22 @@ impl Verifier {
         change::signing_root(&self.constants, version, epoch, members, custody)
     }
 
+    /// Checks that members could make a federation, before anybody signs for them.
+    ///
+    /// # Errors
+    /// [`FederationError::Size`] or [`FederationError::Member`].
+    pub fn members(&self, members: &Members) -> Result<(), FederationError> {
+        change::federation(&self.constants, members).map(|_| ())
+    }
+
+    /// Checks that custodians could hold the deposits, before anybody signs for them.
+    ///
+    /// # Errors
+    /// [`FederationError::NoPeg`], [`FederationError::Custodians`] or [`FederationError::Custody`].
+    pub fn custodians(&self, custodians: &Custodians) -> Result<(), FederationError> {
+        change::check_custody(&self.constants, custodians)
+    }
+
     fn change(&self, epoch: Epoch, change: &FederationChange) -> Result<Arc<Federation>, FederationError> {
         let epoch_of = || FederationError::Epoch { found: change.epoch, expected: epoch };
         let current = self.federations.get(&epoch).filter(|_| change.epoch == epoch).ok_or_else(epoch_of)?;

@@ -32,6 +32,7 @@ mod reader;
 pub mod rpc;
 pub mod snapshot;
 mod source;
+pub mod threads;
 mod trie;
 
 pub use chain_file::{ChainFile, ChainFileError};

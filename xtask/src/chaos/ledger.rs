@@ -24,6 +24,9 @@ pub(super) struct Ledger {
     by_node: BTreeMap<usize, BTreeMap<u64, String>>,
     /// The greatest heights that each node showed: safe and finalized never go back.
     reached: BTreeMap<usize, (u64, u64)>,
+    /// Whether there is one member, and the greatest height of its head.
+    alone: bool,
+    head: u64,
     pub(super) acknowledged: u64,
     pub(super) lost: u64,
     pub(super) looked_up: u64,
@@ -32,6 +35,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// Nothing acknowledged yet, in a federation of so many nodes.
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { alone: nodes == 1, ..Self::default() }
+    }
+
     /// Takes in what the nodes say now.
     pub(super) fn observe(&mut self, statuses: &[Option<Status>]) {
         for (index, status) in statuses.iter().enumerate() {
@@ -51,6 +59,13 @@ impl Ledger {
                 "node {index} went back from safe {safe}, finalized {finalized} to {}, {}",
                 status.safe, status.finalized
             ));
+        }
+        if self.alone {
+            // Nobody else could have made another branch: what its only member notarized stays.
+            if status.head < self.head {
+                self.violations.push(format!("node {index} went back from head {} to {}", self.head, status.head));
+            }
+            self.head = self.head.max(status.head);
         }
         (*safe, *finalized) = ((*safe).max(status.safe), (*finalized).max(status.finalized));
         let own = self.by_node.entry(index).or_default();

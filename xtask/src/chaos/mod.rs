@@ -80,7 +80,7 @@ fn carry_out(program: &Path, arguments: &Arguments) -> Result<(), Failure> {
     println!("seed {}; folder {}", arguments.seed, arguments.plan.folder.display());
     let mut run = Run {
         random: Random::new(arguments.seed),
-        ledger: Ledger::default(),
+        ledger: Ledger::new(arguments.plan.nodes),
         report: Report::new(arguments.seed, arguments.plan.nodes, &arguments.kinds),
         began: Instant::now(),
         mined: Instant::now(),

@@ -93,14 +93,18 @@ impl Node {
     /// Lets it have little more address space than it has now, or any again.
     pub(crate) fn limit_memory(&self, limited: bool) -> Result<(), Failure> {
         let Some(process) = &self.process else { return Ok(()) };
+        // The soft limit alone: whoever lowers the other one can't raise it again without a right of its own.
         let limit =
             if limited { (address_space(process.id())? + SPARE_MEMORY).to_string() } else { "unlimited".to_owned() };
-        // Of a process that has ended there is nothing to limit.
-        let _ = Command::new("prlimit")
-            .args(["--pid", &process.id().to_string(), &format!("--as={limit}")])
+        let set = Command::new("prlimit")
+            .args(["--pid", &process.id().to_string(), &format!("--as={limit}:")])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
+        // Of a process that has ended there is nothing to limit.
+        if !set.is_ok_and(|set| set.success()) && address_space(process.id()).is_ok() {
+            return Err(Failure::work(format!("the memory of node {} can't be limited, or freed again", self.index)));
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::BlockError;
 use crate::Tx;
+use crate::threads::on_threads;
 use alloy_consensus::transaction::SignerRecoverable as _;
 use alloy_primitives::Address;
 use std::num::NonZeroUsize;
@@ -20,22 +21,9 @@ pub(super) fn recover_senders(transactions: &[Tx]) -> Result<Vec<Address>, Block
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
     let threads = threads.min(transactions.len() / LEAST_PER_THREAD).max(1);
     let share = transactions.len().div_ceil(threads).max(1);
-    let mut shares = transactions.chunks(share).enumerate();
-    let first = shares.next();
-    let parts = std::thread::scope(|scope| {
-        let others: Vec<_> = shares
-            .map(|(index, part)| {
-                let start = index.saturating_mul(share);
-                (start, part, scope.spawn(move || recover(start, part)))
-            })
-            .collect();
-        let mut parts = vec![first.map_or_else(|| Ok(Vec::new()), |(_, part)| recover(0, part))];
-        // A thread that the system killed is made up for here.
-        parts.extend(
-            others.into_iter().map(|(start, part, thread)| thread.join().unwrap_or_else(|_| recover(start, part))),
-        );
-        parts
-    });
+    let shares = transactions.chunks(share).enumerate();
+    let shares = shares.map(|(index, part)| (index.saturating_mul(share), part)).collect();
+    let parts = on_threads(shares, |(start, part)| recover(start, part));
     let mut senders = Vec::with_capacity(transactions.len());
     for part in parts {
         senders.extend(part?);

@@ -7,6 +7,7 @@
 //! share nothing but the root.
 
 use crate::db::DbError;
+use crate::threads::on_threads;
 use alloy_primitives::{B256, keccak256};
 use alloy_rlp::{Decodable, Encodable};
 use alloy_trie::nodes::{BranchNode, ExtensionNode, LeafNode, RlpNode, TrieNode};
@@ -121,9 +122,8 @@ struct Updater<'a, S> {
 /// A nibble, the link that stands there, and what becomes of the keys below it.
 type Share = (u8, Link, Vec<Entry>);
 
-/// Deals things out to so many threads and gathers what they make of them, the first error first. A thread that can't be
-/// joined has panicked, and so does its asker.
-fn on_threads<T: Send, R: Send>(
+/// Deals things out to so many threads and gathers what they make of them, the first error first.
+fn deal_out<T: Send, R: Send>(
     threads: usize,
     things: Vec<T>,
     work: impl Fn(Vec<T>) -> Result<R, TrieError> + Sync,
@@ -134,16 +134,7 @@ fn on_threads<T: Send, R: Send>(
             share.push(thing);
         }
     }
-    let mine = shares.pop().unwrap_or_default();
-    let work = &work;
-    std::thread::scope(|scope| {
-        let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || work(share))).collect();
-        let mut results = vec![work(mine)];
-        for other in others {
-            results.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        results.into_iter().collect()
-    })
+    on_threads(shares, work).into_iter().collect()
 }
 
 impl<S: NodeSource> Updater<'_, S> {
@@ -239,7 +230,7 @@ impl<S: NodeSource> Updater<'_, S> {
             return shares.into_iter().map(one).collect();
         }
         let source = self.source;
-        let parts = on_threads(threads, shares, |shares| {
+        let parts = deal_out(threads, shares, |shares| {
             let mut part = Updater { source, nodes: BTreeMap::new(), buffer: Vec::new(), threads: 1 };
             let links = part.update_shares(path, shares)?;
             Ok((links, part.nodes))
@@ -264,7 +255,7 @@ impl<S: NodeSource> Updater<'_, S> {
             return Ok(references);
         }
         let source = self.source;
-        let parts = on_threads(threads, children.collect(), |children| {
+        let parts = deal_out(threads, children.collect(), |children| {
             let mut part = Updater { source, nodes: BTreeMap::new(), buffer: Vec::new(), threads: 1 };
             let mut found = Vec::with_capacity(children.len());
             for (nibble, child) in children {

@@ -3,6 +3,7 @@
 use super::{ChainActor, ChainMessage, own_key};
 use alys_actor::{Context, Reply};
 use alys_chain::{Certificates, ImportOutcome, Input, PeerTag, SegmentError, Verified, Verifier, VerifyError};
+use alys_evm::threads::on_threads;
 use alys_primitives::{Notarization, SignedBlock};
 use rand::TryRngCore as _;
 
@@ -95,17 +96,8 @@ fn verify(
         };
         shares.push((std::mem::replace(&mut blocks, rest), tip));
     }
-    let verified: Vec<Result<Segment, VerifyError>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = shares
-            .into_iter()
-            .map(|(blocks, tip)| scope.spawn(move || verify_share(verifier, blocks, tip, &entropy)))
-            .collect();
-        // A panic in a check is a bug: it goes on in the task that waits, which fails the actor.
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    // A panic in a check is a bug: it goes on in the task that waits, which fails the actor.
+    let verified = on_threads(shares, |(blocks, tip)| verify_share(verifier, blocks, tip, &entropy));
     let mut range = VerifiedRange { blocks: Vec::new(), certificate: None };
     for share in verified {
         let (blocks, certificate) = share?;
