@@ -364,3 +364,39 @@ fn each_rule_of_work_has_a_name_of_its_own() {
         assert_eq!(error.rule(), name, "{error}");
     }
 }
+
+#[test]
+fn bundles_that_become_final_together_are_told_each_with_its_own_last_block() {
+    let mut cluster = one();
+    cluster.run_slots(4);
+    // With every third slot left out nothing is safe, and work piles up.
+    for slot in [6, 8, 10] {
+        assert!(cluster.mine(0));
+        cluster.now = cluster.fixture.slot_start(slot);
+        cluster.run_slot(slot);
+    }
+    assert_eq!(cluster.nodes[0].chain.view().finalized.height, Height(0));
+    cluster.run_slots(3);
+    let node = &cluster.nodes[0];
+    let told: Vec<_> = node
+        .log
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            ChainEvent::Finalized { from, to, .. } => Some((*from, *to)),
+            _ => None,
+        })
+        .collect();
+    assert!(told.len() > 1, "{told:?}");
+    let mut next = Height(1);
+    for (from, to) in told {
+        assert_eq!((from, Some(to.root)), (next, node.store.canonical(to.height)));
+        next = to.height.next();
+    }
+    let checkpoint = node.chain.checkpoint();
+    assert_eq!(checkpoint.header.height.next(), next);
+    assert_eq!(checkpoint.trunk.last().unwrap().root, checkpoint.header.root());
+    // The trunk is what the checkpoint's own chain has not committed to.
+    let committed = checkpoint.state.committed.end.height;
+    assert!(committed > Height(0) && checkpoint.trunk.iter().all(|block| block.height > committed));
+}
