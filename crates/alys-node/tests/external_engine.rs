@@ -157,6 +157,30 @@ fn another_client_takes_over_when_the_first_is_gone() {
 }
 
 #[test]
+fn an_engine_that_is_slower_than_a_slot_costs_slots_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let chain = begun_chain(folder.path());
+    let engine = Engine::start(&chain.join("genesis.json"), &folder.path().join("engine"));
+    let proxy = Proxy::before(&engine, Mode::Honest);
+    let node = start(&chain, &proxy.url, &engine.secret(), folder.path());
+    node.until("a block by the client", |status| height(status, "head") >= 4);
+    proxy.set(Mode::Slow);
+    let late = || {
+        let (_, metrics) = node.get("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix("alys_chain_late_answers_total "));
+        line.map_or(0, |count| count.parse::<u64>().unwrap())
+    };
+    wait("late answers", || late() > 8);
+    proxy.set(Mode::Honest);
+    let before = node.status();
+    node.until("blocks afterwards", |status| height(status, "head") > height(&before, "head") + 2);
+    let tree = node.call("alys_actors", json!([])).unwrap();
+    assert!(!tree.to_string().contains("\"restarts\":1"), "nothing had to be restarted: {tree}");
+    assert!(node.terminate().success());
+    assert_no_panic(folder.path());
+}
+
+#[test]
 fn an_engine_that_lies_or_talks_nonsense_gets_no_vote_out_of_the_node() {
     let folder = tempfile::tempdir().unwrap();
     let chain = begun_chain(folder.path());

@@ -111,6 +111,8 @@ pub enum Mode {
     Garbage,
     /// The chain has another id.
     OtherChain,
+    /// Payloads come when the slot that they are for is over.
+    Slow,
 }
 
 /// Stands between a node and its client.
@@ -176,6 +178,9 @@ fn serve(mut stream: TcpStream, target: &str, (mode, verdicts, requests): &Share
     let (_, answer) = split(&answer)?;
     let honest = String::from_utf8(answer.to_vec()).ok()?;
     let mode = mode.load(Ordering::SeqCst);
+    if mode == Mode::Slow as u8 && text.contains("engine_getPayload") {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+    }
     let answer = if mode == Mode::Lies as u8 && text.contains("engine_newPayload") {
         lie(&honest, count)
     } else if mode == Mode::Garbage as u8 && text.contains("engine_") {

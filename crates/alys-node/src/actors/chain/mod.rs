@@ -262,6 +262,19 @@ impl ChainActor {
         result
     }
 
+    /// An answer of the engine. The core may have gone on to another slot, or have dropped the block, while the engine took its
+    /// time: such an answer is late, and no reason to start over.
+    async fn feed_engine(&mut self, input: Input, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
+        match self.feed(input, ctx).await {
+            Err(error @ InputError::UnknownId { .. }) => {
+                metrics::counter!("alys_chain_late_answers_total").increment(1);
+                tracing::debug!(%error, "the engine's answer came too late");
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
     /// An answer of this node's own making that the core refuses is a bug here: start over from storage.
     async fn feed_answer(&mut self, input: Input, ctx: &mut Context<ChainMessage>) -> Result<(), ChainActorError> {
         Ok(self.feed(input, ctx).await?)
@@ -404,10 +417,10 @@ impl Actor for ChainActor {
             ChainMessage::Discarded => {}
             ChainMessage::Built { id, result } => {
                 self.timings.built();
-                self.feed_answer(Input::Built { id, result: result.map(|built| *built) }, ctx).await?;
+                self.feed_engine(Input::Built { id, result: result.map(|built| *built) }, ctx).await?;
             }
             ChainMessage::Executed { id, outcome } => {
-                self.feed_answer(Input::Executed { id, outcome }, ctx).await?;
+                self.feed_engine(Input::Executed { id, outcome }, ctx).await?;
             }
             ChainMessage::Judged { id, request, known: true } => self.ask_signer(id, request, ctx).await,
             ChainMessage::Judged { id, known: false, .. } => {
