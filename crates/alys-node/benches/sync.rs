@@ -31,8 +31,8 @@ use alys_node::network::{NETWORK_KEY, network_config};
 use alys_node::snapshot::{Folder, SNAPSHOTS, Sources, create, join, restore};
 use alys_node::{Node, NodeBuilder, Validator};
 use alys_p2p::{Identity, PeerAddress};
-use alys_primitives::{Address, Height, Members};
-use alys_store::signing::{RecordIdentity, SigningRecord, Watermarks};
+use alys_primitives::{Address, Height, Members, Slot};
+use alys_store::signing::{RecordIdentity, SignedApproval, SignedSlot, SigningRecord, Watermarks};
 use alys_store::{Database, StoreConfig};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -242,7 +242,11 @@ async fn restarts() {
         genesis_root: row.files().spec.genesis_root(),
         public_key: Row::key().public_key().to_bytes().into(),
     };
-    drop(SigningRecord::create(&record, &identity, &Watermarks::default()).unwrap());
+    // It made them all.
+    let last = SignedSlot { slot: Slot(row.blocks), signing_root: None };
+    let approval = SignedApproval { signed: last, parent_height: Height(row.blocks - 1) };
+    let signed = Watermarks { proposal: Some(last), approval: Some(approval) };
+    drop(SigningRecord::create(&record, &identity, &signed).unwrap());
     let validator = Validator { key: Row::key(), record };
     let node = NodeBuilder::new(config(folder.path(), None), row.files()).validator(validator).start().await.unwrap();
     let mut view = node.view.clone();
