@@ -188,6 +188,10 @@ fn an_engine_that_lies_or_talks_nonsense_gets_no_vote_out_of_the_node() {
     let proxy = Proxy::before(&engine, Mode::Honest);
     let node = start(&chain, &proxy.url, &engine.secret(), folder.path());
     node.until("a block by the client", |status| height(status, "head") >= 4);
+    proxy.set(Mode::OtherHash);
+    let (raw, _) = Wallet::dev(0).transfer(RECIPIENT, 5);
+    let (code, message) = node.call("eth_sendRawTransaction", json!([raw])).unwrap_err();
+    assert!(code == -32002 && message.contains("another transaction"), "{code} {message}");
     for mode in [Mode::Lies, Mode::Garbage] {
         proxy.set(mode);
         // What was asked before may still be answered honestly.

@@ -37,7 +37,7 @@ const RECOVERY: Duration = Duration::from_secs(90);
 const QUIET: Duration = Duration::from_secs(4);
 
 /// The longest quiet time where faults are counted, in milliseconds.
-const PACE: u64 = 1500;
+const PACE: u64 = 500;
 
 /// Time between two blocks of the regtest Bitcoin, whose headers the chain carries.
 const BITCOIN_BLOCKS: Duration = Duration::from_secs(5);

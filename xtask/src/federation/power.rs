@@ -2,9 +2,10 @@
 //! written later is taken away in part, as a machine without power may have lost it (a kill alone loses nothing: the
 //! operating system keeps what was written).
 //!
-//! Modelled: lost ends of files, ends that read as zeros, files that were never synced and are gone. Not modelled: lost
-//! changes inside the synced part of a file, and renames that are undone; and zeros at the end of RocksDB's manifest, which
-//! it reports as damage. File systems that write a file's bytes before its length (ext4 as it is by default) leave none.
+//! Modelled: lost ends of files; files that were never synced and are gone; ends of RocksDB's logs that read as zeros. Not
+//! modelled: lost changes inside the synced part of a file, renames that are undone, and zeros at the ends of other files.
+//! File systems that write a file's bytes before its length (ext4, XFS and Btrfs as they are by default) leave no zeros at
+//! all; a signing record or a manifest that ends in some can't be told from a damaged one, and is reported as that.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -65,8 +66,7 @@ pub(super) fn cut(folder: &Path, notes: &Path, random: &mut Random) -> Result<Lo
         };
         let open = File::options().write(true).open(&path).map_err(failed)?;
         open.set_len(from).map_err(failed)?;
-        let is_manifest = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST-"));
-        if random.below(3) == 0 && !is_manifest {
+        if random.below(3) == 0 && path.extension().is_some_and(|kind| kind == "log") {
             // The length had reached the disk, the bytes had not.
             open.set_len(length).map_err(failed)?;
         }
@@ -118,7 +118,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("alys-power-{}-{synced}", std::process::id()));
         let data = folder.join("data");
         fs::create_dir_all(&data)?;
-        let (path, notes) = (data.join("file"), folder.join("notes"));
+        let (path, notes) = (data.join("000001.log"), folder.join("notes"));
         let mut found = Vec::new();
         for seed in 0..200 {
             let mut file = File::create(&path)?;

@@ -6,6 +6,7 @@ use super::failure::{Failure, Outcome};
 use crate::chain_files::ChainFiles;
 use crate::config::{Config, LogFormat};
 use crate::key_files::unlock;
+use crate::measures::describe_metrics;
 use crate::node::{Node, NodeBuilder, StartError, Validator};
 use crate::trouble::Trouble;
 use clap::Args;
@@ -84,7 +85,10 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 pub(super) fn start_metrics() -> Result<PrometheusHandle, Failure> {
-    PrometheusBuilder::new().set_buckets(&BUCKETS).map_err(Failure::work)?.install_recorder().map_err(Failure::work)
+    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS).map_err(Failure::work)?;
+    let handle = builder.install_recorder().map_err(Failure::work)?;
+    describe_metrics();
+    Ok(handle)
 }
 
 /// Changes the log filter of the running process.

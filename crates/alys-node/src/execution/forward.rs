@@ -97,6 +97,7 @@ impl Forward {
             SendError::Pool(error @ PoolError::Busy) => refusal(LIMIT, error.to_string()),
             SendError::Pool(error) => refusal(SERVER, error.to_string()),
             SendError::Forward(error) => handed_on(error),
+            error @ SendError::OtherTransaction => refusal(UNAVAILABLE, error.to_string()),
         })
     }
 }

@@ -67,19 +67,23 @@ impl ClientTransactions {
     /// Why it was not taken.
     pub async fn send(&self, raw: Vec<u8>) -> Result<Value, SendError> {
         let transaction = PooledTransaction::decode(raw.into(), self.chain_id).map_err(PoolError::Invalid)?;
-        let answer = self.client.forward("eth_sendRawTransaction", json!([transaction.raw()])).await?;
+        let hash = self.hand_over(&transaction).await?;
         // No receiver means no network.
         drop(self.announced.send(Arc::new(transaction)));
-        Ok(answer)
+        Ok(json!(hash))
+    }
+
+    /// Gives a transaction to the client, whose answer must name it: another hash is no acknowledgement.
+    async fn hand_over(&self, transaction: &PooledTransaction) -> Result<B256, SendError> {
+        let answer = self.client.forward("eth_sendRawTransaction", json!([transaction.raw()])).await?;
+        let hash = transaction.hash();
+        if answer == json!(hash) { Ok(hash) } else { Err(SendError::OtherTransaction) }
     }
 
     /// A peer's transaction, which gossip itself passes on.
     async fn submit(&self, raw: Vec<u8>) -> Result<B256, PoolError> {
         let transaction = PooledTransaction::decode(raw.into(), self.chain_id)?;
-        match self.client.forward("eth_sendRawTransaction", json!([transaction.raw()])).await {
-            Ok(_) => Ok(transaction.hash()),
-            Err(error) => Err(PoolError::Unavailable { reason: error.to_string() }),
-        }
+        self.hand_over(&transaction).await.map_err(|error| PoolError::Unavailable { reason: error.to_string() })
     }
 }
 
@@ -92,4 +96,7 @@ pub enum SendError {
     /// The client's answer.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// The client names another transaction than it was given.
+    #[error("the execution client answers for another transaction: whether it has taken this one is not known")]
+    OtherTransaction,
 }

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn every_metric_of_the_page_the_dashboard_and_the_alerts_is_one_that_the_program_names() {
-        let sources = sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
+        let sources = crate::measures::tests::sources();
         let documents = [
             SCRIPT,
             include_str!("../../../../docs/ops/alerts.yml"),
@@ -187,23 +187,5 @@ mod tests {
             }
         }
         assert!(seen > 20, "{seen}");
-    }
-
-    /// The product code of all crates.
-    fn sources(crates: &std::path::Path) -> String {
-        let mut text = String::new();
-        let mut folders: Vec<_> =
-            std::fs::read_dir(crates).into_iter().flatten().flatten().map(|it| it.path().join("src")).collect();
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("gateway/ops.rs") {
-                    text.push_str(&std::fs::read_to_string(path).unwrap_or_default());
-                }
-            }
-        }
-        text
     }
 }

@@ -113,6 +113,8 @@ pub enum Mode {
     OtherChain,
     /// Payloads come when the slot that they are for is over.
     Slow,
+    /// Transactions that were taken have another hash.
+    OtherHash,
 }
 
 /// Stands between a node and its client.
@@ -183,6 +185,8 @@ fn serve(mut stream: TcpStream, target: &str, (mode, verdicts, requests): &Share
     }
     let answer = if mode == Mode::Lies as u8 && text.contains("engine_newPayload") {
         lie(&honest, count)
+    } else if mode == Mode::OtherHash as u8 && text.contains("eth_sendRawTransaction") {
+        honest.replace("\"result\":\"0x", "\"result\":\"0x00")
     } else if mode == Mode::Garbage as u8 && text.contains("engine_") {
         garbage(&honest, count)
     } else if mode == Mode::OtherChain as u8 && text.contains("eth_chainId") {
