@@ -97,8 +97,8 @@ const METRICS: &[(Kind, &str, Unit, &str)] = &[
     (Counter, "alys_peg_signatures_refused_total", Unit::Count, "Custodians' signatures that were refused."),
     (Counter, "alys_peg_signer_failures_total", Unit::Count, "Requests that the own custody signer failed or refused."),
     (Gauge, "alys_peg_sweeps_open", Unit::Count, "Sweeps to the newest custody that are not settled."),
-    (Counter, "alys_peg_sweeps_total", Unit::Count, "Sweeps that were begun."),
-    (Counter, "alys_peg_swept_sats_total", Unit::Count, "Satoshis that sweeps moved."),
+    (Counter, "alys_peg_sweeps_total", Unit::Count, "Sweeps that settled while this node looked on."),
+    (Counter, "alys_peg_swept_sats_total", Unit::Count, "Satoshis that those sweeps moved."),
     (Gauge, "alys_peg_unswept_sats", Unit::Count, "Satoshis with custodies that are no longer the newest."),
     (
         Counter,
