@@ -61,6 +61,9 @@ async fn a_node_that_is_behind_takes_no_transaction_until_it_has_caught_up() {
     node.net.send_replace(behind);
     let (code, message) = node.refusal("eth_sendRawTransaction", raw(&transaction)).await;
     assert!(code == -32000 && message.contains("block 40"), "{code}: {message}");
+    node.net.send_replace(NetStatus { waiting: true, ..NetStatus::default() });
+    let (code, message) = node.refusal("eth_sendRawTransaction", raw(&transaction)).await;
+    assert!(code == -32000 && message.contains("too few peers"), "{code}: {message}");
     assert_eq!(node.call("txpool_status", json!([])).await["pending"], json!("0x0"));
     node.net.send_replace(NetStatus::default());
     send(&node, &transaction).await;

@@ -274,11 +274,11 @@ impl NodeBuilder {
             let child = Child::new("storage", move || StorageActor::new(database.take(), fatal.clone()));
             root.add(child.restart(RestartPolicy::Temporary).critical().blocking())
         };
-        let (net_sender, net) = watch::channel(NetStatus::default());
+        let (net_sender, net) = watch::channel(NetStatus { waiting: network_config.is_some(), ..NetStatus::default() });
         let execution = if config.execution.endpoints.is_empty() {
             open_embedded(&mut root, &config.execution, data, &spec, files.genesis, net, &fatal)?
         } else {
-            open_client(&mut root, &config.execution, &files, &store).await?
+            open_client(&mut root, &config.execution, &files, &store, net).await?
         };
         let engine_is_external = matches!(execution.evm, Evm::Client(_));
         let (bitcoin, miner_payout, bridge_period) = match bitcoin {
@@ -366,8 +366,8 @@ impl NodeBuilder {
             None => None,
         };
         // Without a network nothing ever changes; the sender lives on in its task.
-        let seen = (peers_view.clone(), sync_view.clone());
-        root.add(service("net-status", move |token| follow_network(seen.0, seen.1, net_sender, token)));
+        let (networked, seen) = (network.is_some(), (peers_view.clone(), sync_view.clone()));
+        root.add(service("net-status", move |token| follow_network(networked, seen.0, seen.1, net_sender, token)));
         if let Evm::Embedded { reader, .. } = &execution.evm
             && config.sync.snapshot_blocks > 0
         {

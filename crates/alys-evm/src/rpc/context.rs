@@ -78,6 +78,25 @@ pub struct NetStatus {
     pub peers: u64,
     /// Set while the node is behind.
     pub syncing: Option<Syncing>,
+    /// Whether it has not heard enough of the network yet to know that.
+    pub waiting: bool,
+}
+
+impl NetStatus {
+    /// Why no transactions of users are taken now. Judged by an old state, a nonce that was used long ago looks right; nobody
+    /// would ever mine it.
+    pub fn takes_no_transactions(&self) -> Option<String> {
+        match self.syncing {
+            Some(Syncing { highest, .. }) => Some(format!(
+                "the node is catching up with block {highest}: send the transaction when eth_syncing is false"
+            )),
+            None if self.waiting => Some(
+                "too few peers yet to know whether the node is behind: send the transaction when some are connected"
+                    .to_owned(),
+            ),
+            None => None,
+        }
+    }
 }
 
 /// Everything that `eth_*`, `net_*`, `web3_*` and `txpool_*` need. Cheap to clone.

@@ -1,9 +1,9 @@
 //! Sending and finding transactions and receipts.
 
+use super::EthRpc;
 use super::args::Args;
 use super::blocks::{RpcTransaction, describe_transaction};
 use super::error::RpcError;
-use super::{EthRpc, Syncing};
 use crate::{BlockRef, MinedTransaction};
 use alloy_consensus::ReceiptEnvelope;
 use alloy_consensus::transaction::{Recovered, SignerRecoverable as _, Transaction as _, TransactionInfo};
@@ -18,12 +18,8 @@ pub(super) type RpcReceipt = TransactionReceipt<ReceiptEnvelope<Log>>;
 
 pub(super) async fn send_raw(rpc: Arc<EthRpc>, args: Args) -> Result<B256, RpcError> {
     let raw: Bytes = args.at_most(1)?.required(0, "transaction")?;
-    // Judged by an old state, a nonce that was used long ago looks right; nobody would ever mine it.
-    let syncing = rpc.net.borrow().syncing;
-    if let Some(Syncing { highest, .. }) = syncing {
-        return Err(RpcError::Failed(format!(
-            "the node is catching up with block {highest}: send the transaction when eth_syncing is false"
-        )));
+    if let Some(reason) = rpc.net.borrow().takes_no_transactions() {
+        return Err(RpcError::Failed(reason));
     }
     Ok(rpc.pool.submit(raw).await?)
 }

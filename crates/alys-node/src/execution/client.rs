@@ -11,6 +11,7 @@ use alys_engine::{
     ChainIdentity, ConfigError, EndpointConfig, EngineClient, EngineClientConfig, EngineError, ExecutionEngine as _,
     JwtSecret, SecretError,
 };
+use alys_evm::rpc::NetStatus;
 use alys_evm::{ForkError, Forks};
 use alys_store::Reader;
 use jsonrpsee::core::RegisterMethodError;
@@ -65,6 +66,7 @@ pub(crate) async fn open_client(
     section: &ExecutionSection,
     files: &ChainFiles,
     store: &Reader,
+    net: watch::Receiver<NetStatus>,
 ) -> Result<ExecutionParts, ClientSetupError> {
     let evm = &files.spec.evm;
     let endpoints = endpoints(section)?;
@@ -98,7 +100,7 @@ pub(crate) async fn open_client(
     Ok(ExecutionParts {
         actor,
         failure: failure_view,
-        methods: forward_module(client.clone(), transactions.clone())?.into(),
+        methods: forward_module(client.clone(), transactions.clone(), net)?.into(),
         transactions: Transactions::Client(transactions),
         evm: Evm::Client(client),
     })

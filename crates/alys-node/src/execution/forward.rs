@@ -8,12 +8,12 @@
 use super::transactions::{ClientTransactions, SendError};
 use alys_engine::{EngineClient, ForwardError};
 use alys_evm::pool::PoolError;
-use alys_evm::rpc::METHODS;
+use alys_evm::rpc::{METHODS, NetStatus};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 const INVALID_PARAMS: i32 = -32602;
 const INTERNAL: i32 = -32603;
@@ -35,6 +35,7 @@ const MAX_WAITING: usize = 512;
 pub struct Forward {
     client: EngineClient,
     transactions: ClientTransactions,
+    net: watch::Receiver<NetStatus>,
     admitted: Semaphore,
     running: Semaphore,
 }
@@ -46,10 +47,12 @@ pub struct Forward {
 pub fn forward_module(
     client: EngineClient,
     transactions: ClientTransactions,
+    net: watch::Receiver<NetStatus>,
 ) -> Result<RpcModule<Forward>, RegisterMethodError> {
     let mut module = RpcModule::new(Forward {
         client,
         transactions,
+        net,
         admitted: Semaphore::new(MAX_FORWARDED.saturating_add(MAX_WAITING)),
         running: Semaphore::new(MAX_FORWARDED),
     });
@@ -87,6 +90,9 @@ impl Forward {
     }
 
     async fn send_raw(&self, params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
+        if let Some(reason) = self.net.borrow().takes_no_transactions() {
+            return Err(refusal(SERVER, reason));
+        }
         let (text,): (String,) =
             params.parse().map_err(|_| refusal(INVALID_PARAMS, "a signed transaction in hex is needed"))?;
         let digits = text.strip_prefix("0x").ok_or_else(|| refusal(INVALID_PARAMS, "hex string without 0x prefix"))?;

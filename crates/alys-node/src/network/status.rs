@@ -26,8 +26,9 @@ pub(super) fn of(spec: &ChainSpec, view: &ChainView, earliest_height: Height, no
     }
 }
 
-/// Keeps what `net_*` and `eth_syncing` tell current.
+/// Keeps what `net_*` and `eth_syncing` tell current. A node that is not `networked` has nobody to wait for.
 pub async fn follow(
+    networked: bool,
     mut peers: watch::Receiver<NetworkView>,
     mut sync: watch::Receiver<SyncView>,
     status: watch::Sender<NetStatus>,
@@ -40,7 +41,8 @@ pub async fn follow(
             let syncing =
                 (sync.state == SyncState::Syncing).then(|| Syncing { starting: first.0, highest: sync.target.0 });
             let count = u64::try_from(peers.peers.len()).unwrap_or(u64::MAX);
-            NetStatus { listening: !peers.listening.is_empty(), peers: count, syncing }
+            let waiting = networked && sync.state == SyncState::Waiting;
+            NetStatus { listening: !peers.listening.is_empty(), peers: count, syncing, waiting }
         };
         status.send_if_modified(|current| std::mem::replace(current, now) != now);
         tokio::select! {
