@@ -1,6 +1,6 @@
 //! Bundles: what an AuxPoW may commit to (protocol sections 5 and 6).
 
-use crate::{checkpoint::TrunkBlock, constants::Constants, error::AuxPowError, state::ChainState};
+use crate::{checkpoint::TrunkBlock, constants::Constants, error::AuxPowError, state::ChainState, state::Committed};
 use alys_primitives::{Address, AuxBundle, B256, Root, Slot, blocks_root};
 
 /// Checks that a bundle fits a chain: it follows the last committed record, begins right after the last committed block
@@ -18,21 +18,7 @@ pub(crate) fn check(
     carrier_slot: Slot,
 ) -> Result<TrunkBlock, AuxPowError> {
     let committed = &state.committed;
-    if bundle.genesis_root != constants.genesis_root {
-        return Err(AuxPowError::OtherChain);
-    }
-    let chain_id = constants.spec.auxpow.chain_id;
-    if bundle.auxpow_chain_id != chain_id {
-        return Err(AuxPowError::ChainId { found: bundle.auxpow_chain_id, expected: chain_id });
-    }
-    if bundle.previous_auxpow_root != committed.auxpow_root {
-        return Err(AuxPowError::Previous { found: bundle.previous_auxpow_root, expected: committed.auxpow_root });
-    }
-    // Earlier headers can't come back: each record's hash covers the one before it, so a header that commits to this
-    // bundle was mined after the previous record was known.
-    if committed.records > 0 && parent_header == committed.parent_header {
-        return Err(AuxPowError::HeaderReused);
-    }
+    check_follows(constants, committed, bundle, parent_header)?;
     #[cfg(feature = "testing")]
     if constants.scheme.planted(crate::testing::Plant::BundleUnchecked)
         && let Some(end) = uncommitted.iter().find(|block| block.root == bundle.end_root)
@@ -69,6 +55,31 @@ pub(crate) fn check(
         return Err(AuxPowError::Bits { found: bundle.bits, expected: bits });
     }
     Ok(*end)
+}
+
+/// Checks that a bundle is of this chain and was mined after the newest committed record.
+pub(crate) fn check_follows(
+    constants: &Constants,
+    committed: &Committed,
+    bundle: &AuxBundle,
+    parent_header: B256,
+) -> Result<(), AuxPowError> {
+    if bundle.genesis_root != constants.genesis_root {
+        return Err(AuxPowError::OtherChain);
+    }
+    let chain_id = constants.spec.auxpow.chain_id;
+    if bundle.auxpow_chain_id != chain_id {
+        return Err(AuxPowError::ChainId { found: bundle.auxpow_chain_id, expected: chain_id });
+    }
+    if bundle.previous_auxpow_root != committed.auxpow_root {
+        return Err(AuxPowError::Previous { found: bundle.previous_auxpow_root, expected: committed.auxpow_root });
+    }
+    // Earlier headers can't come back: each record's hash covers the one before it, so a header that commits to this
+    // bundle was mined after the previous record was known.
+    if committed.records > 0 && parent_header == committed.parent_header {
+        return Err(AuxPowError::HeaderReused);
+    }
+    Ok(())
 }
 
 /// The bundle of the first `count` uncommitted blocks, for a template made in `slot`.

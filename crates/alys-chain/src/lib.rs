@@ -37,6 +37,7 @@ mod federation;
 mod fees;
 mod input;
 mod journal;
+mod light;
 mod payload_hash;
 pub mod peg;
 mod pending;
@@ -71,6 +72,7 @@ pub use evidence::Offence;
 pub use input::{
     BatchId, BuildId, Built, ExecutionId, ExecutionOutcome, Input, PeerTag, SignId, SignRefusal, Unavailable,
 };
+pub use light::{LightBundle, LightChain, LightError, OlderError};
 pub use payload_hash::{PayloadShape, payload_hash};
 pub use pending::PendingStatus;
 pub use segment::{Certificates, Segment, SegmentError};

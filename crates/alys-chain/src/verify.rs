@@ -347,7 +347,7 @@ impl Verifier {
     }
 
     /// The hash that miners mine on, checked against the proof. Gives the parent header's hash.
-    fn work(&self, record: &AuxPowRecord, proof: &AuxPow) -> Result<B256, AuxPowError> {
+    pub(crate) fn work(&self, record: &AuxPowRecord, proof: &AuxPow) -> Result<B256, AuxPowError> {
         let bundle = &record.bundle;
         if bundle.genesis_root != self.constants.genesis_root {
             return Err(AuxPowError::OtherChain);

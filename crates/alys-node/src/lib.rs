@@ -30,6 +30,7 @@ pub mod evm_account;
 pub mod execution;
 pub mod gateway;
 pub mod key_files;
+pub mod light;
 pub mod measures;
 pub mod miner;
 pub mod mining;

@@ -25,6 +25,7 @@ const METRICS: &[(Kind, &str, Unit, &str)] = &[
     (Gauge, "alys_auxpow_records", Unit::Count, "Merged-mining proofs in the chain up to the head."),
     (Counter, "alys_auxpow_rejected_total", Unit::Count, "Merged-mining proofs that were refused."),
     (Counter, "alys_auxpow_templates_total", Unit::Count, "Work that was handed to miners."),
+    (Counter, "alys_backfill_blocks_total", Unit::Count, "Blocks from before this node's snapshot that were fetched."),
     (
         Counter,
         "alys_chain_clock_disagreements_total",

@@ -17,7 +17,7 @@ use crate::execution::{ClientSetupError, Evm, open_client, open_embedded};
 use crate::gateway::{AlysRpc, FederationRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
 use crate::snapshot;
-use crate::sync::{SyncActor, SyncPorts, SyncView};
+use crate::sync::{BackfillPorts, SyncActor, SyncPorts, SyncView, backfill};
 use crate::trouble::Trouble;
 use alys_actor::{Addr, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, SupervisorHandle, System};
 use alys_bitcoin::signer::SocketSigner;
@@ -26,7 +26,7 @@ use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
 use alys_evm::rpc::NetStatus;
 use alys_p2p::NetworkView;
-use alys_primitives::{Address, ChainSpec};
+use alys_primitives::{Address, ChainSpec, Height};
 use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
 use alys_store::{Database, Reader, StoreConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -241,6 +241,12 @@ impl NodeBuilder {
             }
             let network = network_config.clone().ok_or(StartError::NoPeers)?;
             snapshot::join(network, &files, checkpoint, data).await?;
+        } else if config.sync.by_work && snapshot::is_empty(data) {
+            if !config.execution.endpoints.is_empty() {
+                return Err(StartError::ExternalState);
+            }
+            let network = network_config.clone().ok_or(StartError::NoPeers)?;
+            snapshot::join_by_work(network, &files, data).await?;
         }
         let database = Database::open(&data.join("chain"), genesis_root, &StoreConfig::default())?;
         let store = database.reader();
@@ -260,6 +266,7 @@ impl NodeBuilder {
         let listening = Arc::new(watch::channel(None).0);
         let (peers, peers_view) = watch::channel(NetworkView::default());
         let (progress, sync_view) = watch::channel(SyncView::default());
+        let (oldest_sender, oldest) = watch::channel(None);
         let (may_sign, may_sign_view) = watch::channel(false);
         let (doppelganger, doppelganger_view) = watch::channel(None);
         let (anomalies, anomalies_view) = watch::channel(Vec::new());
@@ -301,7 +308,7 @@ impl NodeBuilder {
         };
         let chain = {
             let ports = ChainPorts {
-                storage,
+                storage: storage.clone(),
                 execution: execution.actor,
                 engine_is_external,
                 signer,
@@ -340,6 +347,7 @@ impl NodeBuilder {
                     chain: chain.clone(),
                     transactions: execution.transactions,
                     store: store.clone(),
+                    evm: execution.evm.clone(),
                     snapshots: data.join(snapshot::SNAPSHOTS),
                     view: view.clone(),
                     gossip: gossip.clone(),
@@ -349,6 +357,22 @@ impl NodeBuilder {
                 };
                 let network =
                     root.add(Child::new("network", move || NetworkActor::new(network_config.clone(), ports.clone())));
+                if let Evm::Embedded { reader, .. } = &execution.evm
+                    && config.sync.backfill
+                {
+                    let ports = BackfillPorts {
+                        spec: spec.clone(),
+                        data: data.clone(),
+                        store: store.clone(),
+                        storage,
+                        evm: reader.clone(),
+                        network: network.clone(),
+                        peers: peers_view.clone(),
+                        sync: sync_view.clone(),
+                        oldest: Arc::new(oldest_sender),
+                    };
+                    root.add(service("backfill", move |token| backfill(ports, token)));
+                }
                 let ports = SyncPorts {
                     max_clock_drift: spec.max_clock_drift,
                     listen: Duration::from_secs(spec.slot_duration).saturating_mul(listen_slots),
@@ -361,7 +385,7 @@ impl NodeBuilder {
                     may_sign: Arc::new(may_sign),
                 };
                 root.add(Child::new("sync", move || SyncActor::new(ports.clone())));
-                Some(NetworkRpc { local, peers: peers_view.clone(), sync: sync_view.clone() })
+                Some(NetworkRpc { local, peers: peers_view.clone(), sync: sync_view.clone(), oldest: oldest.clone() })
             }
             None => None,
         };
@@ -438,6 +462,7 @@ impl NodeBuilder {
             gossip,
             peers: peers_view,
             sync: sync_view,
+            oldest,
             doppelganger: doppelganger_view,
             listening: listening.subscribe(),
             fatal: fatal_raised,
@@ -576,6 +601,8 @@ pub struct Node {
     pub peers: watch::Receiver<NetworkView>,
     /// How far the sync is; waiting for ever without a network.
     pub sync: watch::Receiver<SyncView>,
+    /// Height of the oldest block that is here, as soon as the node has looked at what is missing before it.
+    pub oldest: watch::Receiver<Option<Height>>,
     /// A signature of this member's key that was made elsewhere: then this node signs nothing.
     pub doppelganger: watch::Receiver<Doppelganger>,
     /// Where the servers listen.

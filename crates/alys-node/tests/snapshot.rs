@@ -14,14 +14,12 @@ use alys_node::snapshot::{
     Created, Folder, FolderError, RestoreError, Sources, create, is_empty, join, restore, settle,
 };
 use alys_node::{Node, NodeBuilder};
-use alys_p2p::{
-    Event, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Refusal, Request, Response, SnapshotOffer,
-    SnapshotOffers, Status,
-};
-use alys_primitives::{Address, Epoch, Height, Members, Root, Slot, VariableList};
+use alys_p2p::{Identity, PeerAddress, Refusal, Request, Response, SnapshotOffer, SnapshotOffers};
+use alys_primitives::{Address, Height, Members, Root, VariableList};
 use alys_store::{Database, StoreConfig};
 use common::nodes::{address, config};
 use common::payments::Payments;
+use common::peer::{network, peer};
 use common::wallet::Wallet;
 use common::{PATIENCE, alys_node, past};
 use std::path::Path;
@@ -170,66 +168,36 @@ enum Lie {
 }
 
 /// A peer that offers `snapshot` and serves it as `lie` says; without a lie it serves what is in the folder.
-fn peer(
+fn giver(
     genesis_root: Root,
     seed: u8,
     snapshot: Folder,
     lie: Option<Lie>,
 ) -> (PeerAddress, tokio::task::JoinHandle<()>) {
-    let identity = Identity::from_secret(&[seed; 32]).unwrap();
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let listen: alys_p2p::Multiaddr =
-        format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port()).parse().unwrap();
-    drop(listener);
-    let address = PeerAddress { peer: identity.peer_id(), address: listen.clone() };
-    let config = network(identity, vec![listen], Vec::new(), genesis_root);
-    let status = Status {
-        genesis_root,
-        fork_version: Default::default(),
-        epoch: Epoch(0),
-        head_root: Root::ZERO,
-        head_height: Height(0),
-        head_slot: Slot(0),
-        safe_height: Height(0),
-        finalized_root: Root::ZERO,
-        finalized_height: Height(0),
-        earliest_height: Height(1),
-        time: wall_now(),
-    };
-    let (handle, mut events, task) = NetworkTask::open(config, status).unwrap();
-    let running = tokio::spawn(async move {
-        let answering = async {
-            while let Some(event) = events.next().await {
-                let Event::Request { id, request, .. } = event else { continue };
-                let response = match request {
-                    Request::Snapshots => Response::Snapshots(offers(&snapshot)),
-                    Request::SnapshotPart(part) => {
-                        let right = match part.index.checked_sub(1) {
-                            None => snapshot.manifest_bytes(),
-                            Some(index) => snapshot.part(usize::try_from(index).unwrap()).unwrap(),
-                        };
-                        match lie.filter(|_| part.index > 0) {
-                            None => Response::SnapshotPart(right),
-                            Some(Lie::Wrong) => Response::SnapshotPart(vec![7; right.len()]),
-                            Some(Lie::Truncated) => Response::SnapshotPart(right[..right.len() / 2].to_vec()),
-                            Some(Lie::Missing) => Response::Refused(Refusal::NotHere),
-                            Some(Lie::Silent) => continue,
-                            Some(Lie::Endless) => Response::SnapshotPart(vec![7; alys_p2p::MAX_PART_BYTES]),
-                        }
-                    }
-                    Request::Status(_)
-                    | Request::BlocksByRange(_)
-                    | Request::BlocksByRoot(_)
-                    | Request::CertificatesByRoot(_) => {
-                        continue;
-                    }
-                };
-                handle.answer(id, response).unwrap();
+    peer(genesis_root, seed, move |request| match request {
+        Request::Snapshots => Some(Response::Snapshots(offers(&snapshot))),
+        Request::SnapshotPart(part) => {
+            let right = match part.index.checked_sub(1) {
+                None => snapshot.manifest_bytes(),
+                Some(index) => snapshot.part(usize::try_from(index).unwrap()).unwrap(),
+            };
+            match lie.filter(|_| part.index > 0) {
+                None => Some(Response::SnapshotPart(right)),
+                Some(Lie::Wrong) => Some(Response::SnapshotPart(vec![7; right.len()])),
+                Some(Lie::Truncated) => Some(Response::SnapshotPart(right[..right.len() / 2].to_vec())),
+                Some(Lie::Missing) => Some(Response::Refused(Refusal::NotHere)),
+                Some(Lie::Silent) => None,
+                Some(Lie::Endless) => Some(Response::SnapshotPart(vec![7; alys_p2p::MAX_PART_BYTES])),
             }
-        };
-        tokio::join!(task.run(std::future::pending()), answering);
-    });
-    (address, running)
+        }
+        Request::Status(_)
+        | Request::BlocksByRange(_)
+        | Request::BlocksByRoot(_)
+        | Request::CertificatesByRoot(_)
+        | Request::LightRecords(_)
+        | Request::BundleProof(_)
+        | Request::OlderBlocks(_) => None,
+    })
 }
 
 fn offers(snapshot: &Folder) -> SnapshotOffers {
@@ -242,16 +210,6 @@ fn offers(snapshot: &Folder) -> SnapshotOffers {
         bytes: manifest.bytes(),
     };
     SnapshotOffers { offers: VariableList::new(vec![offer]).unwrap() }
-}
-
-fn network(
-    identity: Identity,
-    listen: Vec<alys_p2p::Multiaddr>,
-    peers: Vec<PeerAddress>,
-    genesis_root: Root,
-) -> NetworkConfig {
-    let limits = NetworkLimits { request_timeout: Duration::from_secs(1), ..NetworkLimits::default() };
-    NetworkConfig { identity, listen, peers, genesis_root, agent: "test".to_owned(), limits }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,10 +225,10 @@ async fn lying_and_silent_peers_cost_time_and_never_correctness() {
     let forged = forge(&folder, &part, &target.path().join("forged"));
     assert_ne!(forged.id(), folder.id());
     let lies = [Lie::Wrong, Lie::Truncated, Lie::Missing, Lie::Silent, Lie::Endless];
-    let forgers = (0..7).map(|seed| peer(genesis_root, 100 + seed, forged.clone(), None));
-    let liars = (0..).zip(lies).map(|(seed, lie)| peer(genesis_root, 50 + seed, folder.clone(), Some(lie)));
+    let forgers = (0..7).map(|seed| giver(genesis_root, 100 + seed, forged.clone(), None));
+    let liars = (0..).zip(lies).map(|(seed, lie)| giver(genesis_root, 50 + seed, folder.clone(), Some(lie)));
     let (addresses, tasks): (Vec<_>, Vec<_>) =
-        forgers.chain(liars).chain([peer(genesis_root, 40, folder.clone(), None)]).unzip();
+        forgers.chain(liars).chain([giver(genesis_root, 40, folder.clone(), None)]).unzip();
     let data = target.path().join("data");
     let config = network(Identity::from_secret(&[9; 32]).unwrap(), Vec::new(), addresses, genesis_root);
     let joined = tokio::time::timeout(PATIENCE, join(config, &past.files, anchor, &data)).await.unwrap().unwrap();

@@ -39,7 +39,8 @@ pub use service::{
     SendError, StartError, Verdict,
 };
 pub use wire::{
-    BlockRange, BlockRoots, Blocks, Certificates, FrameError, GossipError, GossipMessage, MAX_BLOCK_BYTES,
-    MAX_PART_BYTES, MAX_PSBT_BYTES, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, MAX_ROOTS, PegSignatures, Refusal, Request,
-    Response, SnapshotOffer, SnapshotOffers, SnapshotPart, Status, Topic,
+    BlockRange, BlockRoots, Blocks, BundleProof, Certificates, FrameError, GossipError, GossipMessage, LightRecords,
+    MAX_BLOCK_BYTES, MAX_LIGHT_BYTES, MAX_LIGHT_RECORDS, MAX_PART_BYTES, MAX_PSBT_BYTES, MAX_RANGE_BLOCKS,
+    MAX_RANGE_BYTES, MAX_ROOTS, OlderBlock, OlderBlocks, PegSignatures, Refusal, Request, Response, SnapshotOffer,
+    SnapshotOffers, SnapshotPart, Status, Topic,
 };

@@ -1,6 +1,6 @@
 //! What miners commit to, and the record of their work.
 
-use crate::{Address, Root, Slot};
+use crate::{Address, BlockHeader, FederationChange, Root, Slot};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, typenum};
@@ -51,4 +51,21 @@ pub struct AuxPowRecord {
     pub bundle: AuxBundle,
     /// The normalised AuxPoW in Namecoin's layout.
     pub proof: VariableList<u8, typenum::U65536>,
+}
+
+/// The most changes of the federation in one [`LightRecord`], as a type.
+pub type MaxLightChanges = typenum::U64;
+
+/// What a light start looks at of one committed bundle: the work, the headers at both ends of the run, and the changes by
+/// which the federation at its end follows from the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LightRecord {
+    /// The bundle and the work.
+    pub record: AuxPowRecord,
+    /// Header of the bundle's first block.
+    pub start: BlockHeader,
+    /// Header of its last block; the same for a bundle of one.
+    pub end: BlockHeader,
+    /// The changes whose epochs began after the bundle before and not after `end`, oldest first.
+    pub changes: VariableList<FederationChange, MaxLightChanges>,
 }

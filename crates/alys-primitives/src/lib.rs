@@ -23,7 +23,9 @@ mod units;
 mod vote;
 
 pub use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256};
-pub use auxpow::{AuxBundle, AuxPowRecord, MAX_AUXPOW_BYTES, MaxBundleBlocks, blocks_root};
+pub use auxpow::{
+    AuxBundle, AuxPowRecord, LightRecord, MAX_AUXPOW_BYTES, MaxBundleBlocks, MaxLightChanges, blocks_root,
+};
 pub use block::{
     BlockBody, BlockHeader, ExecutionRequest, ExecutionRequests, MAX_BITCOIN_HEADERS, Optional, SignedBlock,
     SignedHeader,

@@ -58,14 +58,23 @@ impl Database {
     pub fn apply_many(&mut self, batches: &[ChainBatch]) -> Result<(), StoreError> {
         let Some(newest) = batches.last() else { return Ok(()) };
         let shared = std::sync::Arc::clone(self.shared());
-        let mut writer = Writer { shared: &shared, changes: Changes::new(&shared), heights: BTreeMap::new() };
+        let mut changes = self.changes_of(&shared, batches.iter().flat_map(|batch| &batch.writes))?;
+        changes.put(Column::Meta, STATE_ROOT_KEY, newest.state_root.as_slice());
+        self.commit(changes, newest.state_root)
+    }
+
+    /// What writes of the chain change in the columns.
+    pub(crate) fn changes_of<'a, 'w>(
+        &self,
+        shared: &'a Shared,
+        writes: impl IntoIterator<Item = &'w ChainWrite>,
+    ) -> Result<Changes<'a>, StoreError> {
+        let mut writer = Writer { shared, changes: Changes::new(shared), heights: BTreeMap::new() };
         let group = self.commits() + 1;
-        let writes = batches.iter().flat_map(|batch| &batch.writes);
         for (position, write) in (0u64..).zip(writes) {
             writer.write(write, (group, position))?;
         }
-        writer.changes.put(Column::Meta, STATE_ROOT_KEY, newest.state_root.as_slice());
-        self.commit(writer.changes, newest.state_root)
+        Ok(writer.changes)
     }
 
     /// What a chain starts again from: everything above the newest checkpoint. Each record is checked.

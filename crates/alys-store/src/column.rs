@@ -32,11 +32,13 @@ pub enum Column {
     Burns,
     /// Kind and offence → what waits for an author in SSZ: a proof of equivocation; a change of the federation.
     Waiting,
+    /// First height → record of a final bundle in SSZ, for bundles that were learned before their blocks.
+    LightRecords,
 }
 
 impl Column {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Meta,
         Self::Blocks,
         Self::BlocksByHeight,
@@ -50,6 +52,7 @@ impl Column {
         Self::ActorJournal,
         Self::Burns,
         Self::Waiting,
+        Self::LightRecords,
     ];
 
     /// RocksDB's name for it.
@@ -68,6 +71,7 @@ impl Column {
             Self::ActorJournal => "actor_journal",
             Self::Burns => "burns",
             Self::Waiting => "waiting",
+            Self::LightRecords => "light_records",
         }
     }
 
@@ -87,6 +91,7 @@ impl Column {
             Self::ActorJournal => 10,
             Self::Burns => 11,
             Self::Waiting => 12,
+            Self::LightRecords => 13,
         }
     }
 }
@@ -106,7 +111,8 @@ impl fmt::Display for Column {
             | Self::ActorCheckpoints
             | Self::ActorJournal
             | Self::Burns
-            | Self::Waiting => self.name(),
+            | Self::Waiting
+            | Self::LightRecords => self.name(),
         })
     }
 }

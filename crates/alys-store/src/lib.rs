@@ -20,6 +20,7 @@ mod column;
 mod database;
 mod error;
 mod folder;
+mod history;
 mod journal;
 mod reader;
 mod record;

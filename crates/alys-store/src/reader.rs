@@ -4,7 +4,7 @@ use crate::chain::{
     self, FinalizedBundle, decode_auxpow, decode_bundle, decode_certificate, decode_waiting, read_block, read_pointers,
 };
 use crate::database::{Shared, number_of, root_of};
-use crate::{Column, Damage, StoreError};
+use crate::{Column, Damage, StoreError, history};
 use alys_chain::{Checkpoint, Pointers, RestoredBlock};
 use alys_primitives::{AuxPowRecord, Height, Notarization, Root};
 use rocksdb::ReadOptions;
@@ -225,6 +225,9 @@ impl Reader {
             }
             Column::Bundles => {
                 decode_bundle(key, value)?;
+            }
+            Column::LightRecords => {
+                history::decode_light(key, value)?;
             }
             Column::Checkpoints => {
                 chain::decode_checkpoint(key, value)?;

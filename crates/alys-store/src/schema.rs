@@ -9,7 +9,7 @@ use std::sync::Arc;
 const SCHEMA_KEY: &[u8] = b"schema";
 
 /// The schema that this version of the software writes.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// A schema version and how to reach it.
 pub(crate) struct Schema {
@@ -39,6 +39,8 @@ impl Schema {
             Migration { from: 1, name: "burns of blocks", run: |_, _| Ok(()) },
             // Proofs and changes of before were in memory only.
             Migration { from: 2, name: "what waits for an author", run: |_, _| Ok(()) },
+            // Nodes of before had the blocks of every bundle that they knew.
+            Migration { from: 3, name: "records of bundles without blocks", run: |_, _| Ok(()) },
         ],
     };
 

@@ -4,7 +4,7 @@ use super::{BlockProof, MAX_PROOF_HEADERS, verifier::pair};
 use crate::{change, error::FederationError, federation::Federation, verify::Verifier};
 use alys_primitives::{
     ApprovalData, BlockBody, BlockHeader, Epoch, Height, Members, Notarization, Root, SignedBlock, TreeHash as _,
-    VariableList,
+    VariableList, typenum,
 };
 use std::sync::Arc;
 
@@ -46,8 +46,7 @@ pub fn prove(parts: &ProofParts, min_finalization_depth: u64) -> Result<BlockPro
     let root = parts.header.root();
     let index = parts.bundle.iter().position(|known| *known == root).ok_or(ProofError::NotInBundle)?;
     let record = parts.carrier.body.auxpow.first().cloned().ok_or(ProofError::NoRecord)?;
-    let depth = 16;
-    let branch = VariableList::new(siblings(&parts.bundle, index, depth)).map_err(|_| ProofError::NotInBundle)?;
+    let branch = bundle_branch(&parts.bundle, index).ok_or(ProofError::NotInBundle)?;
     let fields = fields(&parts.carrier.body);
     let body_branch = VariableList::new(siblings(&fields, 1, 4)).map_err(|_| ProofError::NoRecord)?;
 
@@ -76,6 +75,13 @@ pub fn prove(parts: &ProofParts, min_finalization_depth: u64) -> Result<BlockPro
         }
     }
     Err(ProofError::NotFinal)
+}
+
+/// The siblings on the way from a block's root to the root of its bundle's list, as [`super::verifier::holds`] takes them.
+/// `roots` are all of the bundle's; `None` if there is none at `index`.
+pub fn bundle_branch(roots: &[Root], index: usize) -> Option<VariableList<Root, typenum::U16>> {
+    roots.get(index)?;
+    VariableList::new(siblings(roots, index, 16)).ok()
 }
 
 /// Whether the last three headers lie in consecutive slots of one epoch, the second of them not below the carrier.

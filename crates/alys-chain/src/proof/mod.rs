@@ -10,7 +10,7 @@
 mod build;
 pub mod verifier;
 
-pub use build::{EpochQuorum, ProofError, ProofParts, prove};
+pub use build::{EpochQuorum, ProofError, ProofParts, bundle_branch, prove};
 
 use alys_primitives::{AuxPowRecord, BlockHeader, Notarization, Root, VariableList, typenum};
 use ssz_derive::{Decode, Encode};

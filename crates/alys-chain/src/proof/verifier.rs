@@ -104,11 +104,14 @@ pub fn verify(proof: &BlockProof, trust: &Trust, quorum: &impl Quorum) -> Result
 /// The block's root leads to the bundle's list of blocks.
 fn in_bundle(proof: &BlockProof) -> Result<(), ProofFlaw> {
     let bundle = &proof.record.bundle;
-    if proof.branch.len() != BLOCKS_DEPTH || proof.index >= bundle.count {
-        return Err(ProofFlaw::NotInBundle);
-    }
-    let tree = fold(proof.header.root(), proof.index, &proof.branch);
-    if with_length(tree, bundle.count) == bundle.blocks_root { Ok(()) } else { Err(ProofFlaw::NotInBundle) }
+    let holds = holds(bundle.blocks_root, bundle.count, proof.header.root(), proof.index, &proof.branch);
+    if holds { Ok(()) } else { Err(ProofFlaw::NotInBundle) }
+}
+
+/// Whether a bundle of `count` blocks whose list has the root `blocks_root` holds the block `root` at a position, by the
+/// siblings on the way up.
+pub fn holds(blocks_root: Root, count: u64, root: Root, index: u64, branch: &[Root]) -> bool {
+    branch.len() == BLOCKS_DEPTH && index < count && with_length(fold(root, index, branch), count) == blocks_root
 }
 
 /// Miners worked for the bundle.

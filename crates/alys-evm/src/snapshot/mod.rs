@@ -6,6 +6,7 @@
 //! the state of the block.
 
 mod export;
+mod older;
 mod restore;
 mod tries;
 mod verify;

@@ -9,7 +9,7 @@ use crate::trie::TrieError;
 use crate::{BlockRef, ExecutorError, Forks};
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_consensus::proofs::calculate_receipt_root;
-use alloy_consensus::{Header, ReceiptEnvelope};
+use alloy_consensus::{Block, Header, ReceiptEnvelope};
 use alloy_genesis::Genesis;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::TrieAccount;
@@ -145,29 +145,18 @@ impl StateRestore {
     /// # Errors
     /// [`RestoreError::Block`], [`RestoreError::Db`].
     pub fn put_block(&mut self, payload: &NewPayload, receipts: &[u8]) -> Result<RestoredBlock, RestoreError> {
-        let (hash, number) = (payload.payload.block_hash, payload.payload.block_number);
-        let wrong = |reason: String| RestoreError::Block { number, reason };
-        let block = decode_payload(&self.forks, payload).map_err(|error: BlockError| wrong(error.to_string()))?;
-        let receipts: Vec<ReceiptEnvelope> =
-            alloy_rlp::decode_exact(receipts).map_err(|_| wrong("its receipts are no RLP of receipts".to_owned()))?;
-        let found = calculate_receipt_root(&receipts);
-        if found != block.header.receipts_root || receipts.len() != block.body.transactions.len() {
-            return Err(wrong(format!("its receipts have root {found}")));
-        }
+        let checked = checked(&self.forks, payload, receipts)?;
+        let header = &checked.block.header;
         if let Some(parent) = &self.newest
-            && (parent.number.checked_add(1) != Some(number) || parent.hash_slow() != block.header.parent_hash)
+            && (parent.number.checked_add(1) != Some(header.number) || parent.hash_slow() != header.parent_hash)
         {
-            return Err(wrong("it is not on the block before it".to_owned()));
+            let reason = "it is not on the block before it".to_owned();
+            return Err(RestoreError::Block { number: header.number, reason });
         }
-        let fees = fees(&block, block.header.base_fee_per_gas, &receipts);
-        let burns = burns(&receipts).map_err(wrong)?;
-        let requests = payload.execution_requests.iter().map(|request| request.to_vec().into()).collect();
-        self.db.put_block(&mut self.batch, hash, &block, &receipts, &Outcome { fees, requests })?;
-        let at = BlockRef { hash, number, timestamp: block.header.timestamp };
-        self.db.put_canonical(&mut self.batch, at, block.body.transactions.iter().map(|tx| *tx.tx_hash()))?;
+        checked.put(&self.db, &mut self.batch)?;
         self.write(BATCH_BYTES)?;
-        self.newest = Some(block.header);
-        Ok(RestoredBlock { fees, burns })
+        self.newest = Some(checked.block.header);
+        Ok(checked.result)
     }
 
     /// Computes the tries, compares everything, and makes the newest block head, safe and finalized, durably.
@@ -255,6 +244,45 @@ impl StateRestore {
 impl std::fmt::Debug for StateRestore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StateRestore").field("newest", &self.newest.as_ref().map(|header| header.number)).finish()
+    }
+}
+
+/// A block that was executed elsewhere, whose receipts are those that its header commits to.
+pub(super) struct Checked {
+    pub(super) block: Block<Tx>,
+    hash: B256,
+    receipts: Vec<ReceiptEnvelope>,
+    outcome: Outcome,
+    pub(super) result: RestoredBlock,
+}
+
+/// Checks that a payload makes the hash that it names, and receipts the root in it.
+pub(super) fn checked(forks: &Forks, payload: &NewPayload, receipts: &[u8]) -> Result<Checked, RestoreError> {
+    let (hash, number) = (payload.payload.block_hash, payload.payload.block_number);
+    let wrong = |reason: String| RestoreError::Block { number, reason };
+    let block = decode_payload(forks, payload).map_err(|error: BlockError| wrong(error.to_string()))?;
+    let receipts: Vec<ReceiptEnvelope> =
+        alloy_rlp::decode_exact(receipts).map_err(|_| wrong("its receipts are no RLP of receipts".to_owned()))?;
+    let found = calculate_receipt_root(&receipts);
+    if found != block.header.receipts_root || receipts.len() != block.body.transactions.len() {
+        return Err(wrong(format!("its receipts have root {found}")));
+    }
+    let fees = fees(&block, block.header.base_fee_per_gas, &receipts);
+    let burns = burns(&receipts).map_err(wrong)?;
+    let requests = payload.execution_requests.iter().map(|request| request.to_vec().into()).collect();
+    Ok(Checked { block, hash, receipts, outcome: Outcome { fees, requests }, result: RestoredBlock { fees, burns } })
+}
+
+impl Checked {
+    /// Its canonical name.
+    pub(super) fn at(&self) -> BlockRef {
+        BlockRef { hash: self.hash, number: self.block.header.number, timestamp: self.block.header.timestamp }
+    }
+
+    /// Adds it to a batch as a canonical block.
+    pub(super) fn put(&self, db: &Db, batch: &mut WriteBatch) -> Result<(), DbError> {
+        db.put_block(batch, self.hash, &self.block, &self.receipts, &self.outcome)?;
+        db.put_canonical(batch, self.at(), self.block.body.transactions.iter().map(|tx| *tx.tx_hash()))
     }
 }
 

@@ -3,9 +3,9 @@
 use super::Fatal;
 use crate::trouble::Trouble;
 use alys_actor::{Actor, Context, Message, Reply};
-use alys_chain::{ChainBatch, Restored};
-use alys_primitives::{Height, Root, SignedBlock};
-use alys_store::{Database, StoreError};
+use alys_chain::{ChainBatch, Restored, RestoredBlock};
+use alys_primitives::{Height, LightRecord, Root, SignedBlock};
+use alys_store::{Database, FinalizedBundle, StoreError};
 use std::error::Error as _;
 
 /// Requests to the database's writer.
@@ -32,6 +32,27 @@ pub enum StorageMessage {
         /// It, if there is one.
         reply: Reply<Result<Option<Box<SignedBlock>>, StoreError>>,
     },
+    /// Keeps records of bundles that were learned before their blocks.
+    KeepLightRecords {
+        /// The records.
+        records: Vec<LightRecord>,
+        /// Their fate.
+        reply: Reply<Result<(), StoreError>>,
+    },
+    /// Keeps final blocks from before the oldest one.
+    KeepOlder {
+        /// The blocks, with what their receipts say.
+        blocks: Vec<RestoredBlock>,
+        /// Their fate.
+        reply: Reply<Result<(), StoreError>>,
+    },
+    /// Notes final bundles whose blocks came later.
+    KeepBundles {
+        /// The bundles.
+        bundles: Vec<FinalizedBundle>,
+        /// Their fate.
+        reply: Reply<Result<(), StoreError>>,
+    },
     /// Everything the chain needs to go on where it stopped.
     Load {
         /// It.
@@ -43,6 +64,9 @@ impl Message for StorageMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
+            Self::KeepLightRecords { .. } => "keep_light_records",
+            Self::KeepOlder { .. } => "keep_older",
+            Self::KeepBundles { .. } => "keep_bundles",
             Self::Load { .. } => "load",
             Self::Block { .. } => "block",
             Self::BlockByRoot { .. } => "block_by_root",
@@ -111,6 +135,18 @@ impl Actor for StorageActor {
             StorageMessage::BlockByRoot { root, reply } => {
                 let read = database.reader().block(root).map(|found| found.map(|found| Box::new(found.block)));
                 let result = Self::judge(&self.fatal, read);
+                reply.send(result);
+            }
+            StorageMessage::KeepLightRecords { records, reply } => {
+                let result = Self::judge(&self.fatal, database.keep_light_records(&records));
+                reply.send(result);
+            }
+            StorageMessage::KeepOlder { blocks, reply } => {
+                let result = Self::judge(&self.fatal, database.keep_older(blocks));
+                reply.send(result);
+            }
+            StorageMessage::KeepBundles { bundles, reply } => {
+                let result = Self::judge(&self.fatal, database.keep_bundles(&bundles));
                 reply.send(result);
             }
             StorageMessage::Load { reply } => {

@@ -99,6 +99,9 @@ fn describe(status: &Value, actors: &Value) -> String {
     if sync["state"] == "syncing" {
         progress.push_str(&format!(": {}", how_far(sync)));
     }
+    if let Some(oldest) = sync["oldest"].as_u64().filter(|oldest| *oldest > 1) {
+        progress.push_str(&format!(", blocks from {oldest} on are here"));
+    }
     text.push_str(&format!("peers      {}{progress}\n", plain(&status["peers"])));
     let doppelganger = &status["doppelganger"];
     if !doppelganger.is_null() {

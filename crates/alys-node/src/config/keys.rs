@@ -93,6 +93,16 @@ pub const KEYS: &[Key] = &[
         help: "Trusted block root: an empty node begins with its peers' snapshot below this block",
     },
     Key {
+        name: "sync.by_work",
+        kind: Kind::Switch,
+        help: "An empty node without a checkpoint follows the most work to its peers' newest snapshot",
+    },
+    Key {
+        name: "sync.backfill",
+        kind: Kind::Switch,
+        help: "A node that began from a snapshot fetches the blocks before it, when nothing else is to do",
+    },
+    Key {
         name: "sync.snapshot_blocks",
         kind: Kind::Number,
         help: "A snapshot for other nodes is made whenever so many more blocks are final; 0: never",

@@ -178,6 +178,10 @@ pub struct NetworkSection {
 pub struct SyncSection {
     /// Root of a block that the operator trusts; its parent's snapshot is where an empty node begins.
     pub checkpoint: Option<alys_primitives::Root>,
+    /// Whether an empty node without a checkpoint follows the most work to its peers' snapshot.
+    pub by_work: bool,
+    /// Whether a node that began from a snapshot fetches the blocks before it.
+    pub backfill: bool,
     /// Blocks between two snapshots; none are made with 0.
     pub snapshot_blocks: u64,
 }
@@ -220,7 +224,7 @@ impl Default for Config {
             metrics: MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9100)) },
             bitcoin: BitcoinSection::default(),
             mining: MiningSection::default(),
-            sync: SyncSection { checkpoint: None, snapshot_blocks: 7200 },
+            sync: SyncSection { checkpoint: None, by_work: false, backfill: true, snapshot_blocks: 7200 },
             network: NetworkSection { listen: Vec::new(), peers: Vec::new(), key_file: None, max_strangers: 64 },
             performance: PerformanceTargets::default(),
         }

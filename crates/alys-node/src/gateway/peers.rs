@@ -2,6 +2,7 @@
 
 use crate::sync::SyncView;
 use alys_p2p::{NetworkView, PeerId, PeerView};
+use alys_primitives::Height;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -14,6 +15,8 @@ pub struct NetworkRpc {
     pub peers: watch::Receiver<NetworkView>,
     /// How far the sync is.
     pub sync: watch::Receiver<SyncView>,
+    /// The oldest block that is here, while those before it are fetched.
+    pub oldest: watch::Receiver<Option<Height>>,
 }
 
 impl NetworkRpc {
@@ -30,6 +33,7 @@ impl NetworkRpc {
             "target": sync.target.0,
             "blocksPerSecond": sync.rate,
             "secondsLeft": sync.left.map(|left| left.as_secs()),
+            "oldest": self.oldest.borrow().map(|height| height.0),
         })
     }
 }

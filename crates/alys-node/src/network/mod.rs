@@ -16,7 +16,7 @@ pub use status::follow as follow_network;
 use crate::actors::chain::ChainMessage;
 use crate::bridge::BridgeMessage;
 use crate::clock::wall_now;
-use crate::execution::Transactions;
+use crate::execution::{Evm, Transactions};
 use alys_actor::{Actor, Addr, AskError, Context, Reply};
 use alys_bitcoin::SigningError;
 use alys_chain::{AuxPowError, ChainView, Message as ChainGossip, PeerTag};
@@ -55,6 +55,8 @@ pub struct NetworkPorts {
     pub transactions: Transactions,
     /// Answers peers' questions.
     pub store: Reader,
+    /// Gives them receipts.
+    pub evm: Evm,
     /// Folder of the snapshots that peers can have.
     pub snapshots: PathBuf,
     /// The published view.
@@ -203,10 +205,10 @@ impl NetworkActor {
 
     /// A peer's question, answered from the database on a thread for blocking work.
     fn asked(&self, id: RequestId, request: Request, ctx: &mut Context<NetworkMessage>) {
-        let (store, snapshots) = (self.ports.store.clone(), self.ports.snapshots.clone());
-        ctx.spawn_blocking("answer-peer", move || NetworkMessage::Answered {
-            id,
-            response: serve::answer(&store, &snapshots, &request),
+        let ports = self.ports.clone();
+        ctx.spawn_blocking("answer-peer", move || {
+            let response = serve::answer(&ports, &request);
+            NetworkMessage::Answered { id, response }
         });
     }
 

@@ -1,9 +1,12 @@
 //! Answers to peers' questions, from the database.
 
+use super::NetworkPorts;
+use crate::execution::Evm;
+use crate::light::{answer_light_records, answer_proof};
 use crate::snapshot::{Folder, folder};
 use alys_p2p::{
-    BlockRange, BlockRoots, Blocks, Certificates, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, Refusal, Request, Response,
-    SnapshotOffer, SnapshotOffers, SnapshotPart,
+    BlockRange, BlockRoots, Blocks, Certificates, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, OlderBlock, OlderBlocks, Refusal,
+    Request, Response, SnapshotOffer, SnapshotOffers, SnapshotPart,
 };
 use alys_primitives::ssz::Encode as _;
 use alys_primitives::{Root, SignedBlock, VariableList};
@@ -14,13 +17,17 @@ use std::path::Path;
 const MAX_OFFERS: usize = 8;
 
 /// Answers one question. Takes as long as reading what it asks for takes.
-pub(super) fn answer(store: &Reader, snapshots: &Path, request: &Request) -> Response {
+pub(super) fn answer(ports: &NetworkPorts, request: &Request) -> Response {
+    let (store, snapshots) = (&ports.store, ports.snapshots.as_path());
     let answered = match request {
         Request::BlocksByRange(range) => by_range(store, range),
         Request::BlocksByRoot(roots) => by_root(store, roots),
         Request::CertificatesByRoot(roots) => certificates(store, roots),
         Request::Snapshots => return Response::Snapshots(offers(snapshots)),
         Request::SnapshotPart(part) => return snapshot_part(snapshots, part),
+        Request::LightRecords(range) => answer_light_records(store, &ports.spec, range),
+        Request::BundleProof(height) => answer_proof(store, *height),
+        Request::OlderBlocks(range) => older(store, &ports.evm, range),
         // Answered by the network's own task.
         Request::Status(_) => return Response::Refused(Refusal::OutOfBounds),
     };
@@ -76,6 +83,36 @@ fn by_range(store: &Reader, range: &BlockRange) -> Result<Response, StoreError> 
         last = Some(root);
     }
     respond(store, blocks, last)
+}
+
+/// The newest blocks of a range, within the budget, with their receipts. Only the embedded EVM has those.
+fn older(store: &Reader, evm: &Evm, range: &BlockRange) -> Result<Response, StoreError> {
+    let Evm::Embedded { reader, .. } = evm else { return Ok(Response::Refused(Refusal::NotHere)) };
+    let count = range.count.min(MAX_RANGE_BLOCKS);
+    let (mut blocks, mut bytes) = (Vec::new(), 0_usize);
+    for height in (0..count).rev().map(|offset| range.start.saturating_add(offset)) {
+        let Some(found) = store.block_at(height)? else { break };
+        let receipts = match reader.receipts_rlp(found.block.payload.block_hash) {
+            Ok(Some(receipts)) => receipts,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(height = height.0, %error, "receipts for a peer can't be read");
+                return Ok(Response::Refused(Refusal::Failed));
+            }
+        };
+        let Ok(receipts) = VariableList::new(receipts) else { break };
+        let block = OlderBlock { block: found.block, receipts };
+        bytes = bytes.saturating_add(block.ssz_bytes_len());
+        if !blocks.is_empty() && bytes > MAX_RANGE_BYTES {
+            break;
+        }
+        blocks.push(block);
+    }
+    blocks.reverse();
+    if blocks.is_empty() {
+        return Ok(Response::Refused(Refusal::NotHere));
+    }
+    Ok(Response::OlderBlocks(Box::new(OlderBlocks { blocks: VariableList::new(blocks).unwrap_or_default() })))
 }
 
 fn by_root(store: &Reader, roots: &BlockRoots) -> Result<Response, StoreError> {

@@ -5,11 +5,13 @@
 //! peer that is slow or silent delays the part in its hands by one deadline. Only the state root tells whether a manifest was
 //! right: if it was not, that snapshot is never tried again, and those who offered it are not asked again.
 
+use super::by_work::Trusted;
 use super::folder::{Folder, FolderError, SettleError};
 use super::format::{FormatError, MAX_PARTS, Manifest, Part};
-use super::restore::{RestoreError, Restored, restore};
+use super::restore::{RestoreError, Restored, Trust, restore_with};
 use crate::chain_files::ChainFiles;
 use crate::clock::wall_now;
+use crate::light::SpoolError;
 use alloy_primitives::keccak256;
 use alys_p2p::{
     Event, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, Offence, PeerId, Refusal, Request, RequestError,
@@ -74,6 +76,9 @@ pub enum JoinError {
     /// An earlier restore can't be settled.
     #[error(transparent)]
     Settle(#[from] SettleError),
+    /// The records of bundles can't be kept.
+    #[error("the records of bundles")]
+    Spool(#[from] SpoolError),
 }
 
 /// Fetches the snapshot whose anchor has the root `trusted` from the peers of `network` and restores it into the empty data
@@ -90,11 +95,24 @@ pub async fn join(
     trusted: Root,
     data: &Path,
 ) -> Result<Restored, JoinError> {
+    tracing::info!(checkpoint = %trusted, "joining from a snapshot: looking for peers that have it");
+    loop {
+        if let Some(restored) = join_as(network.clone(), files, Trusted::Root(trusted), data).await? {
+            return Ok(restored);
+        }
+    }
+}
+
+pub(super) async fn join_as(
+    network: NetworkConfig,
+    files: &ChainFiles,
+    trusted: Trusted,
+    data: &Path,
+) -> Result<Option<Restored>, JoinError> {
     super::settle(data)?;
     let genesis_root = network.genesis_root;
     // Nobody can be served yet, so nobody needs to find this node.
     let (handle, events, task) = NetworkTask::open(NetworkConfig { listen: Vec::new(), ..network }, status(files))?;
-    tracing::info!(checkpoint = %trusted, "joining from a snapshot: looking for peers that have it");
     let joiner = Joiner {
         handle: handle.clone(),
         genesis_root,
@@ -142,10 +160,18 @@ fn status(files: &ChainFiles) -> Status {
 
 type Snapshot = FixedBytes<32>;
 
-struct Joiner {
-    handle: NetworkHandle,
+/// A snapshot to fetch, and from whom.
+#[derive(Debug, PartialEq, Eq)]
+struct Choice {
+    id: Snapshot,
+    anchor: Root,
+    peers: Vec<PeerId>,
+}
+
+pub(super) struct Joiner {
+    pub(super) handle: NetworkHandle,
     genesis_root: Root,
-    trusted: Root,
+    pub(super) trusted: Trusted,
     parts: PathBuf,
     /// Until when peers are not asked.
     resting: BTreeMap<PeerId, Instant>,
@@ -154,22 +180,26 @@ struct Joiner {
 }
 
 impl Joiner {
-    async fn join(mut self, files: &ChainFiles, data: &Path) -> Result<Restored, JoinError> {
+    async fn join(mut self, files: &ChainFiles, data: &Path) -> Result<Option<Restored>, JoinError> {
         let mut told: Option<Instant> = None;
         loop {
-            let (id, peers) = match self.best(self.look().await) {
-                Some(best) => best,
-                None => {
-                    if told.is_none_or(|told| told.elapsed() >= TOLD) {
-                        told = Some(Instant::now());
-                        let peers = self.handle.view().borrow().ready().count();
-                        tracing::info!(checkpoint = %self.trusted, peers, "no peer offers a snapshot with this checkpoint");
-                    }
-                    sleep(LOOK_AGAIN).await;
-                    continue;
+            let shown = self.follow_work(files, data).await?;
+            let offers = self.look().await;
+            if shown && self.is_too_young(&offers) {
+                tracing::info!("no peer has a snapshot of this chain yet: beginning with genesis");
+                return Ok(None);
+            }
+            self.prove(&offers).await;
+            let Some(Choice { id, anchor, peers }) = self.best(offers) else {
+                if told.is_none_or(|told| told.elapsed() >= TOLD) {
+                    told = Some(Instant::now());
+                    let peers = self.handle.view().borrow().ready().count();
+                    tracing::info!(peers, "no peer offers a snapshot that can be trusted");
                 }
+                sleep(LOOK_AGAIN).await;
+                continue;
             };
-            let Some(folder) = self.manifest(id, &peers).await? else {
+            let Some(folder) = self.manifest(id, anchor, &peers).await? else {
                 sleep(LOOK_AGAIN).await;
                 continue;
             };
@@ -177,11 +207,16 @@ impl Joiner {
                 continue;
             }
             tracing::info!(height = folder.manifest().height().0, "every part is here: making the databases");
-            match self.restore(&folder, files, data).await? {
+            match self.restore(&folder, anchor, files, data).await? {
                 Ok(restored) => {
                     self.clear(&self.parts)?;
+                    if let Trusted::Work(work) = self.trusted
+                        && let Some(spool) = work.spool
+                    {
+                        spool.remove()?;
+                    }
                     tracing::info!(height = restored.height.0, records = restored.records, "joined from a snapshot");
-                    return Ok(restored);
+                    return Ok(Some(restored));
                 }
                 Err(error) if error.blames_snapshot() => {
                     tracing::warn!(snapshot = %id, error = &error as &dyn std::error::Error, "the snapshot is wrong");
@@ -199,14 +234,20 @@ impl Joiner {
         }
     }
 
+    /// Peers that are not resting.
+    pub(super) fn peers(&self) -> Vec<PeerId> {
+        let now = Instant::now();
+        let view = self.handle.view();
+        let view = view.borrow();
+        let ready = view.ready().map(|(peer, _)| peer.peer);
+        ready.filter(|peer| self.resting.get(peer).is_none_or(|until| *until <= now)).collect()
+    }
+
     /// Asks every peer what it has.
     async fn look(&self) -> Vec<(PeerId, SnapshotOffer)> {
-        let view = self.handle.view();
-        let peers: Vec<PeerId> = view.borrow().ready().map(|(peer, _)| peer.peer).collect();
-        let now = Instant::now();
-        let mut asked: FuturesUnordered<_> = peers
+        let mut asked: FuturesUnordered<_> = self
+            .peers()
             .into_iter()
-            .filter(|peer| self.resting.get(peer).is_none_or(|until| *until <= now))
             .map(|peer| async move { (peer, self.handle.ask(peer, Request::Snapshots).await) })
             .collect();
         let mut offers = Vec::new();
@@ -218,6 +259,9 @@ impl Joiner {
                     | Response::Blocks(_)
                     | Response::Certificates(_)
                     | Response::SnapshotPart(_)
+                    | Response::LightRecords(_)
+                    | Response::BundleProof(_)
+                    | Response::OlderBlocks(_)
                     | Response::Refused(_),
                 )
                 | Err(_) => tracing::debug!(%peer, "no answer about snapshots"),
@@ -226,20 +270,22 @@ impl Joiner {
         offers
     }
 
-    /// The snapshot with the trusted anchor that most peers offer, with those peers.
-    fn best(&self, offers: Vec<(PeerId, SnapshotOffer)>) -> Option<(Snapshot, Vec<PeerId>)> {
-        let mut by_id: BTreeMap<Snapshot, BTreeSet<PeerId>> = BTreeMap::new();
+    /// The newest snapshot with a trusted anchor, and among those of one block the one that most peers offer.
+    fn best(&self, offers: Vec<(PeerId, SnapshotOffer)>) -> Option<Choice> {
+        let mut by_id: BTreeMap<(Height, Root, Snapshot), BTreeSet<PeerId>> = BTreeMap::new();
         for (peer, offer) in offers {
-            if offer.anchor == self.trusted && !self.wrong.contains(&offer.id) {
-                by_id.entry(offer.id).or_default().insert(peer);
+            if self.trusts(&offer) && !self.wrong.contains(&offer.id) {
+                by_id.entry((offer.height, offer.anchor, offer.id)).or_default().insert(peer);
             }
         }
-        let (id, peers) = by_id.into_iter().max_by_key(|(_, peers)| peers.len())?;
-        Some((id, peers.into_iter().collect()))
+        let newest_of_most =
+            |((height, ..), peers): &((Height, Root, Snapshot), BTreeSet<PeerId>)| (*height, peers.len());
+        let ((_, anchor, id), peers) = by_id.into_iter().max_by_key(newest_of_most)?;
+        Some(Choice { id, anchor, peers: peers.into_iter().collect() })
     }
 
     /// The snapshot's manifest, from an earlier try or from a peer.
-    async fn manifest(&mut self, id: Snapshot, peers: &[PeerId]) -> Result<Option<Folder>, JoinError> {
+    async fn manifest(&mut self, id: Snapshot, anchor: Root, peers: &[PeerId]) -> Result<Option<Folder>, JoinError> {
         let path = self.parts.join(hex::encode(id));
         if let Ok(folder) = Folder::open(&path)
             && folder.id() == id
@@ -259,7 +305,7 @@ impl Joiner {
                     continue;
                 }
             };
-            match self.fits(&bytes) {
+            match self.fits(&bytes, anchor) {
                 Ok(true) => return Ok(Some(Folder::begin(&path, &bytes)?)),
                 Ok(false) | Err(_) => {
                     // Its hash is right: everybody who offers it offers this.
@@ -272,9 +318,9 @@ impl Joiner {
         Ok(None)
     }
 
-    fn fits(&self, bytes: &[u8]) -> Result<bool, FormatError> {
+    fn fits(&self, bytes: &[u8], anchor: Root) -> Result<bool, FormatError> {
         let manifest = Manifest::decode(bytes)?;
-        let known = manifest.genesis_root == self.genesis_root && manifest.anchor.root() == self.trusted;
+        let known = manifest.genesis_root == self.genesis_root && manifest.anchor.root() == anchor;
         Ok(known && (1..=MAX_PARTS).contains(&manifest.parts.len()))
     }
 
@@ -343,24 +389,35 @@ impl Joiner {
     }
 
     async fn restore(
-        &self,
+        &mut self,
         folder: &Folder,
+        anchor: Root,
         files: &ChainFiles,
         data: &Path,
     ) -> Result<Result<Restored, RestoreError>, JoinError> {
         let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
         let stopped = stop.0.clone();
-        let (folder, files, trusted, data) = (folder.clone(), files.clone(), self.trusted, data.to_owned());
+        let (folder, files, data) = (folder.clone(), files.clone(), data.to_owned());
+        let mut spool = match &mut self.trusted {
+            Trusted::Root(_) => None,
+            Trusted::Work(work) => work.spool.take(),
+        };
         let made = tokio::task::spawn_blocking(move || {
-            restore(&folder, &files, trusted, &data, &mut |what, done, total| {
+            let trust = Trust { anchor, light: spool.as_mut() };
+            let made = restore_with(&folder, &files, trust, &data, &mut |what, done, total| {
                 tracing::debug!(what, done, total, "restoring");
                 !stopped.load(Ordering::Relaxed)
-            })
+            });
+            (made, spool)
         });
-        Ok(made.await?)
+        let (made, spool) = made.await?;
+        if let Trusted::Work(work) = &mut self.trusted {
+            work.spool = spool;
+        }
+        Ok(made)
     }
 
-    fn hold_against(&mut self, peer: PeerId, reason: &str) {
+    pub(super) fn hold_against(&mut self, peer: PeerId, reason: &str) {
         tracing::warn!(%peer, reason, "a peer's snapshot is of no use; others are asked");
         if self.handle.blame(peer, Offence::Invalid).is_err() {
             tracing::debug!("the network is busy");
@@ -412,6 +469,7 @@ impl Drop for StopOnDrop {
 
 #[cfg(test)]
 mod tests {
+    use super::super::by_work::ByWork;
     use super::*;
     use alys_primitives::B256;
 
@@ -442,7 +500,7 @@ mod tests {
         let mut joiner = Joiner {
             handle,
             genesis_root: Root::ZERO,
-            trusted: Root::repeat_byte(1),
+            trusted: Trusted::Root(Root::repeat_byte(1)),
             parts: PathBuf::new(),
             resting: BTreeMap::new(),
             wrong: BTreeSet::new(),
@@ -450,10 +508,21 @@ mod tests {
         let [one, two, three] = [PeerId::random(), PeerId::random(), PeerId::random()];
         let offers =
             vec![(one, offer(1, 5)), (two, offer(1, 4)), (three, offer(1, 5)), (one, offer(2, 6)), (two, offer(2, 6))];
-        let (id, peers) = joiner.best(offers.clone()).unwrap();
-        assert_eq!((id, peers.len()), (B256::repeat_byte(5), 2));
+        let Choice { id, anchor, peers } = joiner.best(offers.clone()).unwrap();
+        assert_eq!((id, anchor, peers.len()), (B256::repeat_byte(5), Root::repeat_byte(1), 2));
         joiner.wrong.insert(id);
-        assert_eq!(joiner.best(offers), Some((B256::repeat_byte(4), vec![two])));
+        let left = Choice { id: B256::repeat_byte(4), anchor, peers: vec![two] };
+        assert_eq!(joiner.best(offers.clone()), Some(left));
         assert_eq!(joiner.best(vec![(one, offer(2, 6))]), None, "another anchor");
+        let mut work = ByWork::default();
+        work.anchors.insert(Root::repeat_byte(2), Height(10));
+        joiner.trusted = Trusted::Work(Box::new(work));
+        assert_eq!(
+            joiner.best(offers).map(|choice| choice.id),
+            Some(B256::repeat_byte(6)),
+            "the one that work commits to"
+        );
+        let elsewhere = SnapshotOffer { height: Height(8), ..offer(2, 7) };
+        assert_eq!(joiner.best(vec![(one, elsewhere)]), None, "an anchor at another height");
     }
 }

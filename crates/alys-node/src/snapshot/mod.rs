@@ -13,6 +13,7 @@
 //!   they are complete, and a start finishes a move that was broken off ([`folder::settle`]);
 //! - the signing record is not touched.
 
+mod by_work;
 mod create;
 pub(crate) mod folder;
 mod format;
@@ -20,6 +21,7 @@ mod join;
 mod keep;
 mod restore;
 
+pub use by_work::join_by_work;
 pub use create::{CreateError, Created, Sources, create};
 pub use folder::{Folder, FolderError, SettleError, is_empty, settle};
 pub use format::{FormatError, MAX_PARTS, Manifest, Part};

@@ -4,6 +4,7 @@ use super::create::first_block;
 use super::folder::{self, Folder, FolderError, SettleError};
 use super::format::{Content, FormatError, SnapshotBlock};
 use crate::chain_files::ChainFiles;
+use crate::light::{Spool, SpoolError};
 use alys_chain::{
     Chain, ChainBatch, ChainConfig, ChainWrite, Checkpoint, Pointers, Restored as StoredChain, Verifier, VerifyError,
 };
@@ -76,6 +77,9 @@ pub enum RestoreError {
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     Entropy(#[source] rand::rand_core::OsError),
+    /// The records of bundles can't be read.
+    #[error("the records of bundles")]
+    Spool(#[from] SpoolError),
     /// Whoever asked has lost interest.
     #[error("broken off")]
     Stopped,
@@ -98,6 +102,7 @@ impl RestoreError {
             | Self::NotEmpty
             | Self::Settle(_)
             | Self::Entropy(_)
+            | Self::Spool(_)
             | Self::Stopped => false,
         }
     }
@@ -146,12 +151,32 @@ pub fn restore(
     data: &Path,
     step: Step<'_>,
 ) -> Result<Restored, RestoreError> {
+    restore_with(snapshot, files, Trust { anchor: trusted, light: None }, data, step)
+}
+
+/// What a restore rests on.
+pub(super) struct Trust<'a> {
+    /// Root of the anchor.
+    pub(super) anchor: Root,
+    /// The chain of bundles that commits to it. The federation must be that which follows from genesis by its changes, and
+    /// the node keeps its records.
+    pub(super) light: Option<&'a mut Spool>,
+}
+
+/// As [`restore`].
+pub(super) fn restore_with(
+    snapshot: &Folder,
+    files: &ChainFiles,
+    trust: Trust<'_>,
+    data: &Path,
+    step: Step<'_>,
+) -> Result<Restored, RestoreError> {
     folder::settle(data)?;
     if !folder::is_empty(data) {
         return Err(RestoreError::NotEmpty);
     }
     let path = folder::begin_restore(data)?;
-    let restored = build(snapshot, files, trusted, &path, step)?;
+    let restored = build(snapshot, files, trust, &path, step)?;
     folder::complete_restore(data)?;
     Ok(restored)
 }
@@ -168,7 +193,7 @@ pub fn verify(
     step: Step<'_>,
 ) -> Result<Restored, RestoreError> {
     let path = folder::begin_restore(scratch)?;
-    let restored = build(snapshot, files, trusted, &path, step);
+    let restored = build(snapshot, files, Trust { anchor: trusted, light: None }, &path, step);
     // What is left behind is thrown away by the next one.
     folder::settle(scratch)?;
     restored
@@ -177,10 +202,11 @@ pub fn verify(
 fn build(
     snapshot: &Folder,
     files: &ChainFiles,
-    trusted: Root,
+    trust: Trust<'_>,
     path: &Path,
     step: Step<'_>,
 ) -> Result<Restored, RestoreError> {
+    let Trust { anchor: trusted, mut light } = trust;
     let manifest = snapshot.manifest();
     let expected = files.spec.genesis_root();
     if manifest.genesis_root != expected {
@@ -200,6 +226,11 @@ fn build(
         let bytes = snapshot.part(index)?;
         match (Content::decode(&bytes).map_err(malformed(index))?, builder.as_mut()) {
             (Content::Checkpoint(checkpoint), None) => {
+                if let Some(spool) = &light
+                    && spool.chain().members_root(checkpoint.state.epoch) != Some(checkpoint.state.members_root)
+                {
+                    return Err(RestoreError::Checkpoint("its federation does not follow from that of genesis"));
+                }
                 builder = Some(Builder::begin(*checkpoint, snapshot, files, path)?);
             }
             (Content::Blocks(blocks), Some(builder)) => builder.blocks(blocks)?,
@@ -214,7 +245,12 @@ fn build(
             }
         }
     }
-    let builder = builder.ok_or(RestoreError::Checkpoint("there is none"))?;
+    let mut builder = builder.ok_or(RestoreError::Checkpoint("there is none"))?;
+    if let Some(spool) = light.as_mut() {
+        for records in spool.groups()? {
+            builder.database.keep_light_records(&records)?;
+        }
+    }
     builder.finish(&mut |what| {
         step(what, total, total);
     })

@@ -6,6 +6,7 @@
 //! liar costs time and nothing else. The node signs nothing before it has caught up, and nothing before it has listened for a
 //! while whether somebody else signs with its key.
 
+mod backfill;
 mod batch;
 mod clocks;
 mod listen;
@@ -13,6 +14,7 @@ mod message;
 mod plan;
 mod view;
 
+pub use backfill::{BackfillPorts, backfill};
 pub use batch::BatchError;
 pub use message::{Fetched, SyncMessage};
 pub use view::{SyncState, SyncView};
@@ -191,6 +193,9 @@ impl SyncActor {
                 | Response::Certificates(_)
                 | Response::Snapshots(_)
                 | Response::SnapshotPart(_)
+                | Response::LightRecords(_)
+                | Response::BundleProof(_)
+                | Response::OlderBlocks(_)
                 | Response::Refused(_),
             )) => {
                 return self.hold_against(peer, Offence::Malformed, "another answer than blocks");

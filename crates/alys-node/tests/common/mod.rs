@@ -8,6 +8,7 @@ pub mod engine;
 pub mod nodes;
 pub mod past;
 pub mod payments;
+pub mod peer;
 pub mod wallet;
 
 use alys_node::rpc_client::RpcClient;

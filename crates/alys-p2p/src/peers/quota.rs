@@ -31,8 +31,11 @@ impl Allowance {
     pub(crate) fn of_request(request: &Request) -> Self {
         match request {
             Request::Status(_) => Self { burst: 16, rate: 4 },
-            Request::BlocksByRange(_) | Request::BlocksByRoot(_) => Self { burst: 32, rate: 16 },
-            Request::CertificatesByRoot(_) => Self { burst: 16, rate: 8 },
+            Request::BlocksByRange(_) | Request::BlocksByRoot(_) | Request::LightRecords(_) => {
+                Self { burst: 32, rate: 16 }
+            }
+            Request::OlderBlocks(_) => Self { burst: 16, rate: 4 },
+            Request::CertificatesByRoot(_) | Request::BundleProof(_) => Self { burst: 16, rate: 8 },
             Request::Snapshots => Self { burst: 8, rate: 1 },
             Request::SnapshotPart(_) => Self { burst: 64, rate: 16 },
         }

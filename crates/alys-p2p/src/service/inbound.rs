@@ -167,7 +167,8 @@ impl NetworkTask {
 fn within_bounds(request: &Request) -> bool {
     match request {
         Request::Status(_) | Request::Snapshots | Request::SnapshotPart(_) => true,
-        Request::BlocksByRange(range) => (1..=MAX_RANGE_BLOCKS).contains(&range.count),
+        Request::BlocksByRange(range) | Request::OlderBlocks(range) => (1..=MAX_RANGE_BLOCKS).contains(&range.count),
+        Request::LightRecords(range) => (1..=MAX_LIGHT_RECORDS).contains(&range.count),
         Request::BlocksByRoot(roots) | Request::CertificatesByRoot(roots) => !roots.roots.is_empty(),
     }
 }

@@ -71,7 +71,10 @@ impl NetworkTask {
                     Response::Blocks(_)
                     | Response::Certificates(_)
                     | Response::Snapshots(_)
-                    | Response::SnapshotPart(_) => self.blame(peer, Offence::Malformed, now),
+                    | Response::SnapshotPart(_)
+                    | Response::LightRecords(_)
+                    | Response::BundleProof(_)
+                    | Response::OlderBlocks(_) => self.blame(peer, Offence::Malformed, now),
                 }
             }
             Some(Asked::Node { kind, at, reply }) => {
@@ -83,7 +86,10 @@ impl NetworkTask {
                     | Response::Blocks(_)
                     | Response::Certificates(_)
                     | Response::Snapshots(_)
-                    | Response::SnapshotPart(_) => Ok(response),
+                    | Response::SnapshotPart(_)
+                    | Response::LightRecords(_)
+                    | Response::BundleProof(_)
+                    | Response::OlderBlocks(_) => Ok(response),
                 };
                 count(kind, if result.is_ok() { "answered" } else { "refused" });
                 drop(reply.send(result));

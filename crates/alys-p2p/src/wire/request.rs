@@ -3,7 +3,8 @@
 use super::frame::{FrameError, read_frame, write_frame};
 use alys_primitives::ssz::{self, Decode as _, Encode as _};
 use alys_primitives::{
-    Epoch, FixedBytes, Height, Notarization, Root, SignedBlock, Slot, UnixMillis, VariableList, typenum,
+    Epoch, FixedBytes, Height, LightRecord, Notarization, Root, SignedBlock, Slot, UnixMillis, VariableList, Wei,
+    typenum,
 };
 use futures::FutureExt as _;
 use futures::io::Cursor;
@@ -23,6 +24,18 @@ pub const MAX_PART_BYTES: usize = 16 * 1024 * 1024;
 
 /// The most roots of one request.
 pub const MAX_ROOTS: usize = 64;
+
+/// The most records of bundles of one answer.
+pub const MAX_LIGHT_RECORDS: u64 = 256;
+
+/// The bytes at which an answer takes no further record; the last one may go beyond by itself.
+pub const MAX_LIGHT_BYTES: usize = 1024 * 1024;
+
+/// Room for a full answer: records up to their budget, and one beyond it with as many changes as it can have.
+const MAX_LIGHT_FRAME: usize = MAX_LIGHT_BYTES + 4 * 1024 * 1024;
+
+/// Room for a full answer: a range up to its budget, one part beyond it.
+const MAX_OLDER_BYTES: usize = MAX_RANGE_BYTES + MAX_PART_BYTES;
 
 /// Room for a full answer: a range up to its budget, one block beyond it, certificates.
 const MAX_BLOCKS_BYTES: usize = MAX_RANGE_BYTES + MAX_BLOCK_BYTES + 64 * 1024;
@@ -117,6 +130,41 @@ pub struct SnapshotPart {
     pub index: u64,
 }
 
+/// Records of final bundles, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LightRecords {
+    /// Expected hashes of all records of the responder's chain that were committed when it made its newest checkpoint; its
+    /// records have at least so much work.
+    pub work: Wei,
+    /// The records, without gaps; none if no further bundle is final.
+    pub records: VariableList<LightRecord, typenum::U256>,
+}
+
+/// A block of the responder's chain with its way to the root of its bundle's list.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BundleProof {
+    /// The block.
+    pub root: Root,
+    /// The siblings from the block up.
+    pub branch: VariableList<Root, typenum::U16>,
+}
+
+/// A block as it was final, with what its execution gave.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct OlderBlock {
+    /// The block.
+    pub block: SignedBlock,
+    /// RLP of the receipts of its transactions.
+    pub receipts: VariableList<u8, typenum::U16777216>,
+}
+
+/// Final blocks with their receipts, in order of height and without gaps.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct OlderBlocks {
+    /// The blocks; fewer than asked for where there are no more or the answer is full, from the newest one down.
+    pub blocks: VariableList<OlderBlock, typenum::U128>,
+}
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -132,10 +180,16 @@ pub enum Request {
     Snapshots,
     /// A part of one.
     SnapshotPart(SnapshotPart),
+    /// Final bundles from the one that begins at a height on, at most [`MAX_LIGHT_RECORDS`].
+    LightRecords(BlockRange),
+    /// The way from the block at a height to its bundle.
+    BundleProof(Height),
+    /// Final blocks with receipts, by height: those at the end of the range if not all fit.
+    OlderBlocks(BlockRange),
 }
 
 /// One answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Response {
     /// To [`Request::Status`].
     Status(Status),
@@ -147,6 +201,12 @@ pub enum Response {
     Snapshots(SnapshotOffers),
     /// To [`Request::SnapshotPart`]: at most [`MAX_PART_BYTES`], to be compared with their hash.
     SnapshotPart(Vec<u8>),
+    /// To [`Request::LightRecords`].
+    LightRecords(Box<LightRecords>),
+    /// To [`Request::BundleProof`].
+    BundleProof(BundleProof),
+    /// To [`Request::OlderBlocks`].
+    OlderBlocks(Box<OlderBlocks>),
     /// No answer to be had.
     Refused(Refusal),
 }
@@ -173,6 +233,9 @@ const CERTIFICATES: u8 = 4;
 const BLOCKS: u8 = 5;
 const SNAPSHOTS: u8 = 6;
 const PART: u8 = 7;
+const LIGHT: u8 = 8;
+const PROOF: u8 = 9;
+const OLDER: u8 = 10;
 const REFUSED: u8 = 0xff;
 
 impl Request {
@@ -204,6 +267,9 @@ impl Request {
             Self::CertificatesByRoot(_) => "certificates",
             Self::Snapshots => "snapshots",
             Self::SnapshotPart(_) => "snapshot_part",
+            Self::LightRecords(_) => "light_records",
+            Self::BundleProof(_) => "bundle_proof",
+            Self::OlderBlocks(_) => "older_blocks",
         }
     }
 
@@ -211,7 +277,8 @@ impl Request {
     pub(crate) fn limit(kind: u8) -> Option<usize> {
         match kind {
             STATUS => Some(256),
-            RANGE => Some(16),
+            RANGE | LIGHT | OLDER => Some(16),
+            PROOF => Some(8),
             ROOTS | CERTIFICATES => Some(4 + 32 * MAX_ROOTS),
             SNAPSHOTS => Some(0),
             PART => Some(40),
@@ -227,6 +294,9 @@ impl Request {
             Self::CertificatesByRoot(roots) => (CERTIFICATES, roots.as_ssz_bytes()),
             Self::Snapshots => (SNAPSHOTS, Vec::new()),
             Self::SnapshotPart(part) => (PART, part.as_ssz_bytes()),
+            Self::LightRecords(range) => (LIGHT, range.as_ssz_bytes()),
+            Self::BundleProof(height) => (PROOF, height.as_ssz_bytes()),
+            Self::OlderBlocks(range) => (OLDER, range.as_ssz_bytes()),
         }
     }
 
@@ -239,6 +309,9 @@ impl Request {
             SNAPSHOTS if bytes.is_empty() => Ok(Self::Snapshots),
             SNAPSHOTS => Err(FrameError::Ssz),
             PART => SnapshotPart::from_ssz_bytes(bytes).map(Self::SnapshotPart).map_err(ssz_error),
+            LIGHT => BlockRange::from_ssz_bytes(bytes).map(Self::LightRecords).map_err(ssz_error),
+            PROOF => Height::from_ssz_bytes(bytes).map(Self::BundleProof).map_err(ssz_error),
+            OLDER => BlockRange::from_ssz_bytes(bytes).map(Self::OlderBlocks).map_err(ssz_error),
             _ => Err(FrameError::Kind { kind }),
         }
     }
@@ -277,6 +350,9 @@ impl Response {
             CERTIFICATES => Some(64 * 1024),
             SNAPSHOTS => Some(4 + 112 * 8),
             PART => Some(MAX_PART_BYTES),
+            LIGHT => Some(MAX_LIGHT_FRAME),
+            PROOF => Some(32 + 4 + 32 * 16),
+            OLDER => Some(MAX_OLDER_BYTES),
             REFUSED => Some(1),
             _ => None,
         }
@@ -289,6 +365,9 @@ impl Response {
             Self::Certificates(certificates) => (CERTIFICATES, certificates.as_ssz_bytes()),
             Self::Snapshots(offers) => (SNAPSHOTS, offers.as_ssz_bytes()),
             Self::SnapshotPart(bytes) => (PART, bytes.clone()),
+            Self::LightRecords(records) => (LIGHT, records.as_ssz_bytes()),
+            Self::BundleProof(proof) => (PROOF, proof.as_ssz_bytes()),
+            Self::OlderBlocks(blocks) => (OLDER, blocks.as_ssz_bytes()),
             Self::Refused(refusal) => (REFUSED, vec![refusal.code()]),
         }
     }
@@ -300,6 +379,9 @@ impl Response {
             CERTIFICATES => Certificates::from_ssz_bytes(bytes).map(Self::Certificates).map_err(ssz_error),
             SNAPSHOTS => SnapshotOffers::from_ssz_bytes(bytes).map(Self::Snapshots).map_err(ssz_error),
             PART => Ok(Self::SnapshotPart(bytes.to_vec())),
+            LIGHT => LightRecords::from_ssz_bytes(bytes).map(Box::new).map(Self::LightRecords).map_err(ssz_error),
+            PROOF => BundleProof::from_ssz_bytes(bytes).map(Self::BundleProof).map_err(ssz_error),
+            OLDER => OlderBlocks::from_ssz_bytes(bytes).map(Box::new).map(Self::OlderBlocks).map_err(ssz_error),
             REFUSED => bytes.first().and_then(|code| Refusal::of(*code)).map(Self::Refused).ok_or(FrameError::Ssz),
             _ => Err(FrameError::Kind { kind }),
         }
@@ -358,6 +440,9 @@ mod tests {
             Request::CertificatesByRoot(roots),
             Request::Snapshots,
             Request::SnapshotPart(SnapshotPart { snapshot: FixedBytes::repeat_byte(4), index: 5 }),
+            Request::LightRecords(BlockRange { start: Height(1), count: 256 }),
+            Request::BundleProof(Height(6)),
+            Request::OlderBlocks(BlockRange { start: Height(8), count: 128 }),
         ] {
             let (kind, bytes) = request.encode();
             assert!(bytes.len() <= Request::limit(kind).unwrap(), "{}", request.name());
@@ -381,6 +466,12 @@ mod tests {
                 .unwrap(),
             }),
             Response::SnapshotPart(vec![1; 100]),
+            Response::LightRecords(Box::new(LightRecords { work: Wei::from(7), records: VariableList::empty() })),
+            Response::BundleProof(BundleProof {
+                root: Root::repeat_byte(1),
+                branch: VariableList::new(vec![Root::repeat_byte(2); 16]).unwrap(),
+            }),
+            Response::OlderBlocks(Box::default()),
             Response::Refused(Refusal::TooMany),
         ] {
             let (kind, bytes) = response.encode();
