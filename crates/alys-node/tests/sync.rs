@@ -127,7 +127,8 @@ async fn a_node_syncs_across_a_change_of_the_federation() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     // Record and effect lie in one run of blocks.
     let none = Box::new(NoTransactions);
-    past::make_with_change(&files, &key, folders[0].path(), BLOCKS, none, Some((20, members(3)))).await;
+    let plan = past::Plan { change: Some((20, members(3))), ..past::Plan::default() };
+    past::make_with(&files, &key, folders[0].path(), BLOCKS, none, plan).await;
     let server = NodeBuilder::new(config(folders[0].path(), &[]), files.clone()).start().await.unwrap();
     let way = address(&server, folders[0].path()).await;
     assert_eq!(server.view.borrow().epoch, Epoch(1), "the change took effect");

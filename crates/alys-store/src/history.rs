@@ -4,7 +4,7 @@ use crate::database::{Changes, number_of};
 use crate::{Column, Damage, Database, FinalizedBundle, Reader, StoreError};
 use alys_chain::{ChainWrite, RestoredBlock};
 use alys_primitives::ssz::{Decode as _, Encode as _};
-use alys_primitives::{Height, LightRecord, Root};
+use alys_primitives::{Height, LightRecord};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -57,12 +57,6 @@ impl Database {
         let shared = Arc::clone(self.shared());
         let changes = self.changes_of(&shared, &writes)?;
         self.commit_beside(changes)
-    }
-
-    /// Commits what leaves the chain's state as it is.
-    fn commit_beside(&mut self, changes: Changes<'_>) -> Result<(), StoreError> {
-        let state_root = self.reader().state_root()?.unwrap_or(Root::ZERO);
-        self.commit(changes, state_root)
     }
 }
 

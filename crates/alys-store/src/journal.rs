@@ -120,7 +120,7 @@ impl Database {
     }
 
     /// Commits what does not change the chain: its state root is the one of the commit before.
-    fn commit_beside(&mut self, changes: Changes<'_>) -> Result<(), StoreError> {
+    pub(crate) fn commit_beside(&mut self, changes: Changes<'_>) -> Result<(), StoreError> {
         let key = self.commits().to_be_bytes();
         let root = match self.shared().get(Column::Log, &key)? {
             Some(bytes) => root_of(Column::Log, &key, &bytes)?,

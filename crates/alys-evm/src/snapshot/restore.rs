@@ -6,7 +6,7 @@ use crate::db::{Cf, Db, DbConfig, DbError, Head, Outcome, Table};
 use crate::execute::{BlockError, fees};
 use crate::executor::{decode_payload, genesis_block};
 use crate::trie::TrieError;
-use crate::{BlockRef, ExecutorError, Forks};
+use crate::{BlockRef, ExecutorError, Forks, Tx};
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_consensus::proofs::calculate_receipt_root;
 use alloy_consensus::{Block, Header, ReceiptEnvelope};

@@ -113,6 +113,7 @@ fn check(config: ConfigArguments, arguments: &SnapshotArguments, keep: bool) -> 
         | RestoreError::Store(_)
         | RestoreError::Settle(_)
         | RestoreError::Entropy(_)
+        | RestoreError::Spool(_)
         | RestoreError::Stopped => Failure::work(error),
     })?;
     println!("{}: block {height} {root}, {blocks} blocks, {records} records", if keep { "restored" } else { "valid" });

@@ -30,18 +30,18 @@ const TOLD: Duration = Duration::from_secs(5);
 /// Asks peers, on whatever way there is.
 pub(crate) trait Ask {
     /// One peer's answer to one question.
-    fn ask(&self, peer: PeerId, request: Request) -> impl Future<Output = Result<Response, RequestError>> + Send;
+    fn ask_peer(&self, peer: PeerId, request: Request) -> impl Future<Output = Result<Response, RequestError>> + Send;
 }
 
 impl Ask for NetworkHandle {
-    fn ask(&self, peer: PeerId, request: Request) -> impl Future<Output = Result<Response, RequestError>> + Send {
-        Self::ask(self, peer, request)
+    fn ask_peer(&self, peer: PeerId, request: Request) -> impl Future<Output = Result<Response, RequestError>> + Send {
+        self.ask(peer, request)
     }
 }
 
 /// Through the network actor of a running node.
 impl Ask for Addr<NetworkMessage> {
-    async fn ask(&self, peer: PeerId, request: Request) -> Result<Response, RequestError> {
+    async fn ask_peer(&self, peer: PeerId, request: Request) -> Result<Response, RequestError> {
         let asked = self.ask_within(ANSWER, |reply| NetworkMessage::Ask { peer, request, reply });
         asked.await.unwrap_or_else(|error: AskError| {
             tracing::debug!(%peer, %error, "the network did not ask");
@@ -163,7 +163,7 @@ async fn extend(asker: &impl Ask, peer: PeerId, spool: &mut Spool, now: Slot) ->
 /// Records of one peer, which may have too much to do for a while; none if it has no answer.
 async fn records(asker: &impl Ask, peer: PeerId, start: Height, count: u64) -> Option<LightRecords> {
     for _ in 0..MAX_BUSY {
-        match asker.ask(peer, Request::LightRecords(BlockRange { start, count })).await {
+        match asker.ask_peer(peer, Request::LightRecords(BlockRange { start, count })).await {
             Ok(Response::LightRecords(records)) => return Some(*records),
             Err(RequestError::Refused(Refusal::Busy | Refusal::TooMany)) => sleep(BUSY).await,
             Ok(_) | Err(_) => {

@@ -4,6 +4,6 @@ mod follow;
 mod records;
 mod spool;
 
-pub(crate) use follow::{Ask, Followed, follow};
+pub(crate) use follow::{Ask, follow};
 pub(crate) use records::{answer_light_records, answer_proof, unnoted};
 pub use spool::{Spool, SpoolError};

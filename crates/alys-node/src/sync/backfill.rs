@@ -17,7 +17,7 @@ use alys_engine::NewPayload;
 use alys_evm::EvmReader;
 use alys_evm::snapshot::RestoreError;
 use alys_p2p::{BlockRange, NetworkView, Offence, OlderBlock, PeerId, Refusal, Request, RequestError, Response};
-use alys_primitives::{ChainSpec, Height, Root};
+use alys_primitives::{ChainSpec, Height, LightRecord, Root, Slot};
 use alys_store::{Reader, StoreError};
 use rand::TryRngCore as _;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// Blocks of one question.
 const RUN: u64 = 64;
@@ -179,7 +179,7 @@ impl Backfill {
         if end.height < oldest {
             return Ok(Step::NoPeer);
         }
-        let ours = |record| is_ours(&self.ports.store, oldest, record).unwrap_or(false);
+        let ours = |record: &LightRecord| is_ours(&self.ports.store, oldest, record).unwrap_or(false);
         if !spool.groups()?.any(|records| records.iter().any(ours)) {
             spool.remove()?;
             return Err(BackfillError::OtherChain);
@@ -196,7 +196,7 @@ impl Backfill {
         let start = Height(top.0.saturating_sub(RUN - 1).max(1));
         let Some(peer) = self.peers(start).first().copied() else { return Ok(Step::NoPeer) };
         let count = top.since(start).saturating_add(1);
-        let asked = self.ports.network.ask(peer, Request::OlderBlocks(BlockRange { start, count })).await;
+        let asked = self.ports.network.ask_peer(peer, Request::OlderBlocks(BlockRange { start, count })).await;
         let blocks = match asked {
             Ok(Response::OlderBlocks(blocks)) => Vec::from(blocks.blocks),
             Ok(_) => {
@@ -333,7 +333,7 @@ fn check(
 }
 
 /// Whether a record ends with a final block of this node's that is not below its oldest.
-fn is_ours(store: &Reader, oldest: Height, record: &alys_primitives::LightRecord) -> Result<bool, StoreError> {
+fn is_ours(store: &Reader, oldest: Height, record: &LightRecord) -> Result<bool, StoreError> {
     let end = record.end.height;
     Ok(end >= oldest && store.canonical_root(end)? == Some(record.record.bundle.end_root))
 }
@@ -343,7 +343,7 @@ fn follow_own(
     store: &Reader,
     spec: &ChainSpec,
     oldest: Height,
-    now: alys_primitives::Slot,
+    now: Slot,
 ) -> Result<Option<LightChain>, BackfillError> {
     let mut chain = LightChain::genesis(spec.clone())?;
     let mut meets = false;

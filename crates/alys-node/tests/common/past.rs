@@ -9,6 +9,7 @@ use alys_crypto::SecretKey;
 use alys_engine::{Attributes, ExecutionEngine, ForkchoiceState, NewPayload, PayloadStatus};
 use alys_evm::{Executor, ExecutorConfig, TransactionSource, spawn};
 use alys_node::chain_files::ChainFiles;
+use alys_node::snapshot::{SNAPSHOTS, Sources, create};
 use alys_primitives::{
     Address, AuxBundle, AuxPowRecord, BitVector, FederationChange, Height, Members, Slot, TreeHash as _, UnixMillis,
     VariableList,
@@ -19,6 +20,15 @@ use std::path::Path;
 /// Slots between two bundles.
 const BUNDLE: u64 = 10;
 
+/// What happens on the way.
+#[derive(Default)]
+pub struct Plan {
+    /// A change of the federation that is offered to the authors from a slot on.
+    pub change: Option<(u64, Members)>,
+    /// The slot after which a snapshot of the newest finalized block is made.
+    pub snapshot_at: Option<u64>,
+}
+
 /// Drives a chain core of one member through past slots, with the node's own engine and database.
 pub async fn make(
     files: &ChainFiles,
@@ -27,17 +37,17 @@ pub async fn make(
     blocks: u64,
     transactions: Box<dyn TransactionSource>,
 ) {
-    make_with_change(files, key, folder, blocks, transactions, None).await;
+    make_with(files, key, folder, blocks, transactions, Plan::default()).await;
 }
 
-/// The same, with a change of the federation that is offered to the authors from a slot on.
-pub async fn make_with_change(
+/// The same, by a plan.
+pub async fn make_with(
     files: &ChainFiles,
     key: &SecretKey,
     folder: &Path,
     blocks: u64,
     transactions: Box<dyn TransactionSource>,
-    change: Option<(u64, Members)>,
+    plan: Plan,
 ) {
     let config = ChainConfig { member_key: Some(key.public_key().to_bytes().into()), ..ChainConfig::default() };
     let mut chain = Chain::genesis(files.spec.clone(), config).unwrap();
@@ -45,6 +55,7 @@ pub async fn make_with_change(
     let mut database = Database::open(&folder.join("chain"), files.spec.genesis_root(), &settings).unwrap();
     let settings = ExecutorConfig::default();
     let executor = Executor::open(&folder.join("evm"), files.genesis.clone(), settings, transactions).unwrap();
+    let sources = Sources { genesis_root: files.spec.genesis_root(), store: database.reader(), evm: executor.reader() };
     let (engine, thread) = spawn(executor).unwrap();
     for slot in 1..=blocks {
         let now = files.spec.slot_start_millis(Slot(slot));
@@ -56,16 +67,19 @@ pub async fn make_with_change(
             chain.handle(now, Input::AuxPow(record)).unwrap();
             carry_out(&mut chain, now, key, &engine, &mut database).await;
         }
-        if let Some((_, members)) = change.as_ref().filter(|(at, _)| *at == slot) {
+        if let Some((_, members)) = plan.change.as_ref().filter(|(at, _)| *at == slot) {
             let change = signed_change(&chain, key, members);
             let change = chain.verifier().federation_change(change).unwrap();
             chain.handle(now, Input::FederationChange(change)).unwrap();
         }
         chain.handle(now, Input::Tick).unwrap();
         carry_out(&mut chain, now, key, &engine, &mut database).await;
+        if plan.snapshot_at == Some(slot) {
+            create(&sources, &folder.join(SNAPSHOTS), |_| {}).unwrap();
+        }
     }
     assert_eq!(chain.view().head.height, Height(blocks));
-    drop(engine);
+    drop((engine, sources));
     thread.join().unwrap();
 }
 

@@ -3,7 +3,7 @@
 use super::handle::{Event, GossipId, RequestId, Verdict};
 use super::task::NetworkTask;
 use crate::peers::{Allowance, Offence, Quota};
-use crate::wire::{GossipMessage, MAX_RANGE_BLOCKS, Refusal, Request, Response, Status};
+use crate::wire::{GossipMessage, MAX_LIGHT_RECORDS, MAX_RANGE_BLOCKS, Refusal, Request, Response, Status};
 use libp2p::PeerId;
 use libp2p::gossipsub::{Message, MessageAcceptance, MessageId};
 use libp2p::request_response::{InboundFailure, InboundRequestId, ResponseChannel};
@@ -166,7 +166,7 @@ impl NetworkTask {
 
 fn within_bounds(request: &Request) -> bool {
     match request {
-        Request::Status(_) | Request::Snapshots | Request::SnapshotPart(_) => true,
+        Request::Status(_) | Request::Snapshots | Request::SnapshotPart(_) | Request::BundleProof(_) => true,
         Request::BlocksByRange(range) | Request::OlderBlocks(range) => (1..=MAX_RANGE_BLOCKS).contains(&range.count),
         Request::LightRecords(range) => (1..=MAX_LIGHT_RECORDS).contains(&range.count),
         Request::BlocksByRoot(roots) | Request::CertificatesByRoot(roots) => !roots.roots.is_empty(),
