@@ -11,8 +11,8 @@ use alys_node::chain_files::ChainFiles;
 use alys_node::clock::wall_now;
 use alys_node::rpc_client::RpcClient;
 use alys_p2p::{
-    Event, GossipMessage, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, PeerId, Status, Topic,
-    Verdict,
+    Discovery, Event, GossipMessage, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, PeerId, Status,
+    Topic, Verdict,
 };
 use alys_primitives::{Approval, ApprovalData, Epoch, Height, Root, SignatureBytes, Slot};
 use common::{PATIENCE, alys_node, number};
@@ -105,6 +105,7 @@ fn honest(victim: &Victim) -> (mpsc::Receiver<(u64, u64)>, tokio::task::JoinHand
         genesis_root,
         agent: "honest".to_owned(),
         limits: NetworkLimits::default(),
+        discovery: Discovery::default(),
     };
     let status = Status {
         genesis_root,

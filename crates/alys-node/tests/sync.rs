@@ -10,7 +10,9 @@ use alys_node::chain_files::{ChainFiles, member};
 use alys_node::clock::wall_now;
 use alys_node::sync::SyncState;
 use alys_node::{Node, NodeBuilder};
-use alys_p2p::{Blocks, Event, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Response, Status};
+use alys_p2p::{
+    Blocks, Discovery, Event, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Response, Status,
+};
 use alys_primitives::{
     Address, BlockBody, BlockHeader, Epoch, ExecutionPayload, Height, Members, Root, SignatureBytes, SignedBlock, Slot,
     VariableList,
@@ -33,6 +35,7 @@ fn liar(genesis_root: Root, seed: u8, silent: bool) -> (PeerAddress, tokio::task
         genesis_root,
         agent: "liar".to_owned(),
         limits: NetworkLimits::default(),
+        discovery: Discovery::default(),
     };
     let claimed = Height(1_000_000);
     let status = Status {

@@ -20,6 +20,27 @@ pub struct NetworkConfig {
     pub agent: String,
     /// The limits.
     pub limits: NetworkLimits,
+    /// How to find peers that are not listed.
+    pub discovery: Discovery,
+}
+
+/// How a node finds peers that its operator did not list; not at all by default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// Peers that are dialled while others are wanted, without a reserved place.
+    pub bootnodes: Vec<PeerAddress>,
+    /// Kademlia, as in the libp2p specs: peers tell each other of peers of this chain.
+    pub kademlia: bool,
+    /// Multicast on every interface of the machine but loopback (RFC 6762).
+    pub mdns: bool,
+    /// Peers below which this node looks for more.
+    pub wanted: usize,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { bootnodes: Vec::new(), kademlia: false, mdns: false, wanted: 8 }
+    }
 }
 
 /// The limits of one service. libp2p's own defaults are none.

@@ -19,8 +19,7 @@
 //!   are refused, and nothing grows;
 //! - a peer of another chain is sent away by the handshake.
 //!
-//! Deliberately absent: what blocks and votes mean, discovery by DHT or mDNS (a federation lists its members), NAT
-//! traversal, names instead of addresses (no DNS).
+//! Deliberately absent: what blocks and votes mean, NAT traversal, names instead of addresses (no DNS).
 
 mod address;
 mod config;
@@ -30,7 +29,7 @@ mod service;
 mod wire;
 
 pub use address::{AddressError, PeerAddress, listen_address};
-pub use config::{NetworkConfig, NetworkLimits};
+pub use config::{Discovery, NetworkConfig, NetworkLimits};
 pub use identity::{Identity, IdentityError};
 pub use libp2p::{Multiaddr, PeerId};
 pub use peers::Offence;

@@ -5,7 +5,7 @@
 mod common;
 
 use alys_p2p::{
-    BlockRange, BlockRoots, Event, NetworkConfig, Offence, Refusal, Request, RequestError, Response, Verdict,
+    BlockRange, BlockRoots, Discovery, Event, NetworkConfig, Offence, Refusal, Request, RequestError, Response, Verdict,
 };
 use alys_primitives::{Height, Root, VariableList};
 use common::{CHAIN, Running, approval, config, status};
@@ -190,4 +190,76 @@ async fn what_the_node_holds_against_a_peer_counts() {
         server.handle.blame(client.id, Offence::Useless).unwrap();
     }
     server.until("the ban", |view| view.banned == 1 && view.peers.is_empty()).await;
+}
+
+/// A node that knows one boot node.
+fn newcomer(seed: u8, boot: &alys_p2p::PeerAddress) -> Running {
+    let discovery = Discovery { bootnodes: vec![boot.clone()], kademlia: true, ..Discovery::default() };
+    Running::start(NetworkConfig { discovery, ..config(seed, Vec::new()) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_find_each_other_by_a_boot_node_and_only_on_their_own_chain() {
+    let kademlia = Discovery { kademlia: true, ..Discovery::default() };
+    let boot = Running::start(NetworkConfig { discovery: kademlia, ..config(1, Vec::new()) });
+    let way = boot.address().await;
+    let (one, two) = (newcomer(2, &way), newcomer(3, &way));
+    for (here, there) in [(&one, &two), (&two, &one)] {
+        here.until("finding the other", |view| view.ready().any(|(peer, _)| peer.peer == there.id)).await;
+        let view = here.handle.view().borrow().clone();
+        assert!(view.peers.iter().all(|peer| !peer.listed), "nobody has a reserved place");
+    }
+    // A node of another chain is sent away by the boot node, and its name is told to nobody.
+    let discovery = Discovery { bootnodes: vec![way], kademlia: true, ..Discovery::default() };
+    let other = NetworkConfig { genesis_root: Root::repeat_byte(0xbb), discovery, ..config(4, Vec::new()) };
+    let other = Running::start(other);
+    boot.until("sending it away", |view| view.banned > 0).await;
+    let third = newcomer(5, &boot.address().await);
+    third.until_ready(3).await;
+    assert!(third.handle.view().borrow().peers.iter().all(|peer| peer.peer != other.id));
+}
+
+/// Multicast never leaves through loopback, so the two nodes meet in a network of their own.
+#[test]
+fn nodes_of_one_local_network_find_each_other_by_multicast() {
+    let name = "two_nodes_of_a_local_network";
+    let test = std::env::current_exe().unwrap();
+    let script = format!(
+        "ip link set lo up && ip link add v0 type veth peer name v1 && ip addr add 10.99.0.1/24 dev v0 \
+         && ip link set v0 up && ip link set v1 up || exit 99; {} --ignored --exact {name} --nocapture",
+        test.display()
+    );
+    let run = std::process::Command::new("unshare").args(["--net", "--", "sh", "-c", &script]).output();
+    match run {
+        Err(error) => alys_vectors::skip(&format!("mDNS needs `unshare` ({error})")),
+        Ok(output)
+            if matches!(output.status.code(), Some(1 | 99))
+                && !String::from_utf8_lossy(&output.stdout).contains(name) =>
+        {
+            let reason = String::from_utf8_lossy(&output.stderr);
+            alys_vectors::skip(&format!("mDNS needs a network namespace ({})", reason.trim()));
+        }
+        Ok(output) => {
+            let text = [output.stdout, output.stderr].concat();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
+        }
+    }
+}
+
+/// Run by the test above, where there is an interface besides loopback.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a network of its own"]
+async fn two_nodes_of_a_local_network() {
+    let discovery = Discovery { mdns: true, ..Discovery::default() };
+    let listen = vec!["/ip4/10.99.0.1/tcp/0".parse().unwrap()];
+    let start = |seed| {
+        Running::start(NetworkConfig {
+            discovery: discovery.clone(),
+            listen: listen.clone(),
+            ..config(seed, Vec::new())
+        })
+    };
+    let (one, two) = (start(1), start(2));
+    one.until_ready(1).await;
+    two.until_ready(1).await;
 }

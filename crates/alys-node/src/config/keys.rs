@@ -85,6 +85,13 @@ pub const KEYS: &[Key] = &[
     Key { name: "mining.payout", kind: Kind::Text, help: "EVM address that getauxblock mines for" },
     Key { name: "network.listen", kind: Kind::List, help: "Multiaddresses to listen on for peers" },
     Key { name: "network.peers", kind: Kind::List, help: "Peers to stay connected with, each ending with /p2p/ID" },
+    Key {
+        name: "network.bootnodes",
+        kind: Kind::List,
+        help: "Peers to find others by, each ending with /p2p/ID; dialled while fewer than eight are connected",
+    },
+    Key { name: "network.kademlia", kind: Kind::Switch, help: "Ask peers for peers of this chain, and be told of" },
+    Key { name: "network.mdns", kind: Kind::Switch, help: "Look for peers in the local network, by multicast" },
     Key { name: "network.key_file", kind: Kind::Path, help: "Network key; data_dir/network-key by default" },
     Key { name: "network.max_strangers", kind: Kind::Number, help: "Most connections of peers that are not listed" },
     Key {

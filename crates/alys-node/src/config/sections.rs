@@ -166,6 +166,12 @@ pub struct NetworkSection {
     pub listen: Vec<String>,
     /// Peers to keep connected.
     pub peers: Vec<String>,
+    /// Peers to find others by; dialled while few are connected.
+    pub bootnodes: Vec<String>,
+    /// Whether peers tell each other of peers.
+    pub kademlia: bool,
+    /// Whether peers are looked for in the local network.
+    pub mdns: bool,
     /// The node's network key.
     pub key_file: Option<PathBuf>,
     /// Most connections of peers that are not listed.
@@ -189,7 +195,7 @@ pub struct SyncSection {
 impl NetworkSection {
     /// Whether the node takes part in a network.
     pub fn is_on(&self) -> bool {
-        !self.listen.is_empty() || !self.peers.is_empty()
+        !self.listen.is_empty() || !self.peers.is_empty() || !self.bootnodes.is_empty()
     }
 }
 
@@ -225,7 +231,15 @@ impl Default for Config {
             bitcoin: BitcoinSection::default(),
             mining: MiningSection::default(),
             sync: SyncSection { checkpoint: None, by_work: false, backfill: true, snapshot_blocks: 7200 },
-            network: NetworkSection { listen: Vec::new(), peers: Vec::new(), key_file: None, max_strangers: 64 },
+            network: NetworkSection {
+                listen: Vec::new(),
+                peers: Vec::new(),
+                bootnodes: Vec::new(),
+                kademlia: false,
+                mdns: false,
+                key_file: None,
+                max_strangers: 64,
+            },
             performance: PerformanceTargets::default(),
         }
     }

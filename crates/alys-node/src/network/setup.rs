@@ -1,7 +1,7 @@
 //! From the operator's configuration to the network's.
 
 use crate::config::Config;
-use alys_p2p::{AddressError, Identity, IdentityError, NetworkConfig, NetworkLimits, listen_address};
+use alys_p2p::{AddressError, Discovery, Identity, IdentityError, NetworkConfig, NetworkLimits, listen_address};
 use alys_primitives::Root;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
@@ -30,7 +30,7 @@ pub enum NetworkSetupError {
     Entropy(#[source] rand::rand_core::OsError),
 }
 
-/// The network that `config` asks for; none if it names neither an address to listen on nor a peer. A missing key is made.
+/// The network that `config` asks for; none if it names neither an address to listen on nor anybody to dial. A missing key is made.
 ///
 /// # Errors
 /// [`NetworkSetupError`].
@@ -46,7 +46,17 @@ pub fn network_config(config: &Config, genesis_root: Root) -> Result<Option<Netw
         .peers
         .iter()
         .map(|text| text.parse().map_err(|source| NetworkSetupError::Address { key: "network.peers", source }));
+    let bootnodes = section
+        .bootnodes
+        .iter()
+        .map(|text| text.parse().map_err(|source| NetworkSetupError::Address { key: "network.bootnodes", source }));
     Ok(Some(NetworkConfig {
+        discovery: Discovery {
+            bootnodes: bootnodes.collect::<Result<_, _>>()?,
+            kademlia: section.kademlia,
+            mdns: section.mdns,
+            ..Discovery::default()
+        },
         listen: listen.collect::<Result<_, _>>()?,
         peers: peers.collect::<Result<_, _>>()?,
         identity: identity(config)?,

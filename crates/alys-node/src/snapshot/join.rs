@@ -492,6 +492,7 @@ mod tests {
             genesis_root: Root::ZERO,
             agent: String::new(),
             limits: alys_p2p::NetworkLimits::default(),
+            discovery: alys_p2p::Discovery::default(),
         };
         let key = alys_crypto::SecretKey::generate(&[7; 32]).unwrap();
         let member = crate::chain_files::member(&key, Default::default());

@@ -4,7 +4,8 @@
 
 use alys_node::clock::wall_now;
 use alys_p2p::{
-    Event, Identity, Multiaddr, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Request, Response, Status,
+    Discovery, Event, Identity, Multiaddr, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Request, Response,
+    Status,
 };
 use alys_primitives::{Epoch, Height, Root, Slot};
 use std::time::Duration;
@@ -35,7 +36,15 @@ pub fn network(
     genesis_root: Root,
 ) -> NetworkConfig {
     let limits = NetworkLimits { request_timeout: Duration::from_secs(1), ..NetworkLimits::default() };
-    NetworkConfig { identity, listen, peers, genesis_root, agent: "test".to_owned(), limits }
+    NetworkConfig {
+        identity,
+        listen,
+        peers,
+        genesis_root,
+        agent: "test".to_owned(),
+        limits,
+        discovery: Discovery::default(),
+    }
 }
 
 /// A peer of its own on loopback; a question that `answer` gives nothing for stays open.

@@ -1,6 +1,7 @@
 //! libp2p's parts, each with its limits set.
 
 use super::codec::{FrameCodec, PROTOCOL};
+use super::discovery::{self, Kademlia, Mdns};
 use super::transform::{Snappy, message_id};
 use crate::NetworkConfig;
 use crate::wire::{MAX_BLOCK_BYTES, Topic};
@@ -40,6 +41,8 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) gossip: Gossip,
     pub(super) requests: request_response::Behaviour<FrameCodec>,
+    pub(super) kademlia: Kademlia,
+    pub(super) mdns: Mdns,
 }
 
 /// Which topic a hash on the wire means.
@@ -53,7 +56,7 @@ pub(super) fn ident(config: &NetworkConfig, topic: Topic) -> IdentTopic {
 
 impl Behaviour {
     /// # Errors
-    /// What gossipsub says of parameters that contradict each other, which is a bug.
+    /// What gossipsub says of parameters that contradict each other, which is a bug; what the system says of multicast.
     pub(super) fn new(config: &NetworkConfig) -> Result<Self, String> {
         let limits = &config.limits;
         let mut connections = connection_limits::Behaviour::new(
@@ -86,6 +89,8 @@ impl Behaviour {
             identify,
             gossip: gossip(config)?,
             requests,
+            kademlia: discovery::kademlia(config),
+            mdns: discovery::local(config).map_err(|error| format!("mDNS: {error}"))?,
         })
     }
 }

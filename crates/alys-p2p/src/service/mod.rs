@@ -3,6 +3,7 @@
 mod behaviour;
 mod codec;
 mod dialing;
+mod discovery;
 mod handle;
 mod inbound;
 mod outbound;

@@ -65,6 +65,8 @@ impl NetworkTask {
                 }
             },
             BehaviourEvent::Identify(event) => self.on_identify(event),
+            BehaviourEvent::Kademlia(event) => self.on_kademlia(event, now),
+            BehaviourEvent::Mdns(event) => self.on_mdns(event, now),
             // Neither says anything.
             BehaviourEvent::Blocked(never) | BehaviourEvent::Limits(never) => match never {},
         }
@@ -77,6 +79,7 @@ impl NetworkTask {
             let printable = info.agent_version.chars().filter(|symbol| !symbol.is_control()).take(MAX_AGENT);
             peer.agent = Some(printable.collect());
             self.changed = true;
+            self.heard_of(peer_id, &info.listen_addrs);
         }
     }
 
@@ -112,6 +115,7 @@ impl NetworkTask {
 
     fn opened(&mut self, id: PeerId, endpoint: &ConnectedPoint, connections: u32, now: Instant) {
         self.dials.reached(&id, now);
+        self.finds.reached(&id, now);
         let peer = self.peers.entry(id).or_insert_with(|| Peer {
             connections,
             address: endpoint.get_remote_address().clone(),

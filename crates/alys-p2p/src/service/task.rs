@@ -2,6 +2,7 @@
 
 use super::behaviour::{Behaviour, GRAYLIST, topic_hashes};
 use super::dialing::Dials;
+use super::discovery::Finds;
 use super::handle::{Command, Event, NetworkEvents, NetworkHandle, RequestError, RequestId};
 use super::view::{NetworkView, PeerView};
 use crate::peers::{Judgement, Offence, Quota, Standings};
@@ -86,6 +87,7 @@ pub struct NetworkTask {
     pub(super) peers: BTreeMap<PeerId, Peer>,
     pub(super) standings: Standings,
     pub(super) dials: Dials,
+    pub(super) finds: Finds,
     pub(super) asked: HashMap<OutboundRequestId, Asked>,
     pub(super) answering: BTreeMap<RequestId, (PeerId, ResponseChannel<Response>)>,
     status: Status,
@@ -117,6 +119,7 @@ impl NetworkTask {
         let task = Self {
             topics: topic_hashes(&config),
             dials: Dials::new(&config, now),
+            finds: Finds::new(&config, now),
             swarm,
             events,
             commands: inbox,
@@ -182,6 +185,7 @@ impl NetworkTask {
     /// Everything that is due.
     fn look_around(&mut self, now: Instant) {
         self.dial_due(now);
+        self.find_peers(now);
         self.ask_due_statuses(now);
         if now.saturating_duration_since(self.scored) >= SCORING {
             self.scored = now;

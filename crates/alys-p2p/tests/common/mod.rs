@@ -7,7 +7,7 @@
 pub mod hostile;
 
 use alys_p2p::{
-    Event, GossipMessage, Identity, NetworkConfig, NetworkEvents, NetworkHandle, NetworkLimits, NetworkTask,
+    Discovery, Event, GossipMessage, Identity, NetworkConfig, NetworkEvents, NetworkHandle, NetworkLimits, NetworkTask,
     NetworkView, PeerAddress, PeerId, Status,
 };
 use alys_primitives::{Approval, ApprovalData, Epoch, FixedBytes, Height, Root, SignatureBytes, Slot, UnixMillis};
@@ -54,6 +54,7 @@ pub fn config(seed: u8, peers: Vec<PeerAddress>) -> NetworkConfig {
         genesis_root: CHAIN,
         agent: format!("test/{seed}"),
         limits: NetworkLimits::default(),
+        discovery: Discovery::default(),
     }
 }
 
