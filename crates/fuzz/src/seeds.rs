@@ -12,11 +12,13 @@ use alys_auxpow::{
 };
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Keystore, KeystoreEntropy, Password};
-use alys_p2p::{BlockRange, Blocks, Refusal, Request, Response, SnapshotPart};
+use alys_p2p::{
+    BlockRange, Blocks, BundleProof, LightRecords, OlderBlock, OlderBlocks, Refusal, Request, Response, SnapshotPart,
+};
 use alys_primitives::ssz::Encode;
 use alys_primitives::{
     Address, Approval, ApprovalData, AuxBundle, AuxPowRecord, AuxPowSpec, B256, BitVector, BlockBody, BlockHeader,
-    ChainSpec, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, Fork, Gwei, Height, MaxMembers, Member,
+    ChainSpec, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, Fork, Gwei, Height, LightRecord, MaxMembers, Member,
     Notarization, ProposalEquivocation, PublicKeyBytes, SignatureBytes, SignedBlock, SignedHeader, Slot, U256,
     VariableList, VoteEquivocation, Withdrawal, typenum,
 };
@@ -71,7 +73,16 @@ fn request_frames() -> Vec<Seed> {
     let range = Request::BlocksByRange(BlockRange { start: Height(5), count: 7 });
     let part = Request::SnapshotPart(SnapshotPart { snapshot: B256::repeat_byte(5), index: 3 });
     let frame = |request: &Request| request.to_frame().unwrap_or_default();
-    let mut seeds = vec![("valid", frame(&range)), ("part", frame(&part)), ("snapshots", frame(&Request::Snapshots))];
+    let older = Request::OlderBlocks(BlockRange { start: Height(2), count: 64 });
+    let light = Request::LightRecords(BlockRange { start: Height(1), count: 256 });
+    let mut seeds = vec![
+        ("valid", frame(&range)),
+        ("part", frame(&part)),
+        ("snapshots", frame(&Request::Snapshots)),
+        ("older", frame(&older)),
+        ("light", frame(&light)),
+        ("proof", frame(&Request::BundleProof(Height(3)))),
+    ];
     seeds.extend(lying_frames(2));
     seeds
 }
@@ -79,11 +90,23 @@ fn request_frames() -> Vec<Seed> {
 fn response_frames() -> Vec<Seed> {
     let blocks = Blocks { blocks: list(vec![block()]), certificate: list(vec![notarization()]) };
     let blocks = Response::Blocks(Box::new(blocks));
+    let older = OlderBlocks { blocks: list(vec![OlderBlock { block: block(), receipts: list(vec![0xc0]) }]) };
+    let record = LightRecord {
+        record: record(),
+        start: block().header,
+        end: block().header,
+        changes: list(vec![change()]),
+    };
+    let light = LightRecords { work: U256::from(7), records: list(vec![record]) };
+    let proof = BundleProof { root: B256::repeat_byte(6), branch: list(vec![B256::repeat_byte(7); 16]) };
     let frame = |response: &Response| response.to_frame().unwrap_or_default();
     let mut seeds = vec![
         ("valid", frame(&blocks)),
         ("part", frame(&Response::SnapshotPart(vec![7; 40]))),
         ("refused", frame(&Response::Refused(Refusal::Busy))),
+        ("older", frame(&Response::OlderBlocks(Box::new(older)))),
+        ("light", frame(&Response::LightRecords(Box::new(light)))),
+        ("proof", frame(&Response::BundleProof(proof))),
     ];
     seeds.extend(lying_frames(7));
     seeds
