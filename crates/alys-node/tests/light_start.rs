@@ -372,10 +372,24 @@ async fn a_young_chain_without_snapshots_is_followed_from_genesis() {
     let (key, files) = Past::files();
     let past = Past::make(&files, &key, 60, 1_000_000_007).await;
     let (server, way) = past.serve().await;
+    // Somebody offers what no work commits to.
+    let anchor = Root::repeat_byte(1);
+    let offer = SnapshotOffer { anchor, height: Height(7), id: Root::repeat_byte(2), parts: 1, bytes: 1 };
+    let liar: Answer = Box::new(move |request| match request {
+        Request::Snapshots => {
+            Some(Response::Snapshots(SnapshotOffers { offers: VariableList::new(vec![offer]).unwrap() }))
+        }
+        Request::BundleProof(_) => {
+            Some(Response::BundleProof(BundleProof { root: anchor, branch: Default::default() }))
+        }
+        _ => None,
+    });
+    let (liars, tasks) = peers(files.spec.genesis_root(), vec![liar]);
     let target = tempfile::tempdir().unwrap();
-    let mut settings = config(target.path(), &[way]);
+    let mut settings = config(target.path(), &liars.into_iter().chain([way]).collect::<Vec<_>>());
     settings.sync.by_work = true;
     let node = NodeBuilder::new(settings, files).start().await.unwrap();
+    tasks.iter().for_each(|task| task.abort());
     reach(&node, Height(60)).await;
     assert_eq!(node.store.canonical_roots(Height(1), 1).unwrap()[0].0, Height(1));
     node.shutdown().await;

@@ -18,9 +18,9 @@ use alys_p2p::{
 use alys_primitives::ssz::Encode;
 use alys_primitives::{
     Address, Approval, ApprovalData, AuxBundle, AuxPowRecord, AuxPowSpec, B256, BitVector, BlockBody, BlockHeader,
-    ChainSpec, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, Fork, Gwei, Height, LightRecord, MaxMembers, Member,
-    Notarization, ProposalEquivocation, PublicKeyBytes, SignatureBytes, SignedBlock, SignedHeader, Slot, U256,
-    VariableList, VoteEquivocation, Withdrawal, typenum,
+    ChainSpec, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, Fork, Gwei, Height, LightRecord,
+    MaxMembers, Member, Notarization, ProposalEquivocation, PublicKeyBytes, SignatureBytes, SignedBlock, SignedHeader,
+    Slot, U256, VariableList, VoteEquivocation, Withdrawal, typenum,
 };
 
 /// A seed's name and its bytes.
@@ -91,12 +91,8 @@ fn response_frames() -> Vec<Seed> {
     let blocks = Blocks { blocks: list(vec![block()]), certificate: list(vec![notarization()]) };
     let blocks = Response::Blocks(Box::new(blocks));
     let older = OlderBlocks { blocks: list(vec![OlderBlock { block: block(), receipts: list(vec![0xc0]) }]) };
-    let record = LightRecord {
-        record: record(),
-        start: block().header,
-        end: block().header,
-        changes: list(vec![change()]),
-    };
+    let record =
+        LightRecord { record: record(), start: block().header, end: block().header, changes: list(vec![change()]) };
     let light = LightRecords { work: U256::from(7), records: list(vec![record]) };
     let proof = BundleProof { root: B256::repeat_byte(6), branch: list(vec![B256::repeat_byte(7); 16]) };
     let frame = |response: &Response| response.to_frame().unwrap_or_default();

@@ -14,8 +14,11 @@ use std::path::Path;
 const RECORDS: &str = "light.part";
 const OTHER_RECORDS: &str = "light-other.part";
 
-/// How often peers are asked for snapshots before a chain is taken for too young to have any.
+/// How often peers are asked for snapshots before a young chain is synced from genesis.
 const MAX_LOOKS_WITHOUT: u32 = 5;
+
+/// Blocks of a chain that is synced from genesis in about the time that it takes to wait for a snapshot.
+const YOUNG: Height = Height(50_000);
 
 /// As [`join`] without a trusted root: follows the chain of bundles with the most work among those that the peers can show
 /// (ADR 0019), and takes the newest snapshot whose anchor it commits to. None if that chain has no snapshot yet, because it
@@ -50,7 +53,7 @@ pub(super) struct ByWork {
     pub(super) spool: Option<Spool>,
     /// Roots of blocks in its bundles that somebody offers a snapshot below, by height.
     pub(super) anchors: BTreeMap<Root, Height>,
-    /// How often there was work and no snapshot.
+    /// How often in a row there was work and no snapshot that it commits to.
     looks_without: u32,
 }
 
@@ -85,32 +88,36 @@ impl Joiner {
         Ok(followed.answers > 0)
     }
 
-    /// Whether the chain with the most work has no snapshots, as often as it takes to believe it.
+    /// Whether the chain with the most work is young, and none of the offers is of it, as often as it takes to believe it.
     pub(super) fn is_too_young(&mut self, offers: &[(PeerId, SnapshotOffer)]) -> bool {
+        let trusted = offers.iter().any(|(_, offer)| self.trusts(offer));
         let Trusted::Work(work) = &mut self.trusted else { return false };
-        work.looks_without = if offers.is_empty() { work.looks_without.saturating_add(1) } else { 0 };
-        work.looks_without >= MAX_LOOKS_WITHOUT
+        work.looks_without = if trusted { 0 } else { work.looks_without.saturating_add(1) };
+        let young = work.spool.as_ref().is_some_and(|spool| spool.chain().end().height <= YOUNG);
+        young && work.looks_without >= MAX_LOOKS_WITHOUT
     }
 
     /// Asks those who offer snapshots to show that the chain with the most work commits to the anchors.
     pub(super) async fn prove(&mut self, offers: &[(PeerId, SnapshotOffer)]) {
-        let Trusted::Work(work) = &mut self.trusted else { return };
-        let Some(spool) = &work.spool else { return };
-        let reached = spool.chain().end().height;
         for (peer, offer) in offers {
             let anchor_height = offer.height.next();
-            if anchor_height > reached || work.anchors.contains_key(&offer.anchor) {
+            let Trusted::Work(work) = &self.trusted else { return };
+            let reached = work.spool.as_ref().map_or(Height(0), |spool| spool.chain().end().height);
+            if anchor_height > reached || work.anchors.contains_key(&offer.anchor) || self.is_resting(peer) {
                 continue;
             }
             let asked = self.handle.ask(*peer, Request::BundleProof(anchor_height)).await;
+            let Trusted::Work(work) = &mut self.trusted else { return };
+            let Some(spool) = &work.spool else { return };
             match asked {
                 Ok(Response::BundleProof(proof))
                     if proof.root == offer.anchor && spool.holds(proof.root, anchor_height, &proof.branch) =>
                 {
                     work.anchors.insert(offer.anchor, anchor_height);
                 }
+                // It may be right on another chain.
                 Ok(_) => tracing::debug!(%peer, anchor = %offer.anchor, "the work does not commit to its snapshot"),
-                Err(error) => tracing::debug!(%peer, %error, "no proof for its snapshot"),
+                Err(error) => self.rest_after(*peer, &error),
             }
         }
     }

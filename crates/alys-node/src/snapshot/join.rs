@@ -185,11 +185,11 @@ impl Joiner {
         loop {
             let shown = self.follow_work(files, data).await?;
             let offers = self.look().await;
+            self.prove(&offers).await;
             if shown && self.is_too_young(&offers) {
-                tracing::info!("no peer has a snapshot of this chain yet: beginning with genesis");
+                tracing::info!("no peer has a snapshot of this young chain: beginning with genesis");
                 return Ok(None);
             }
-            self.prove(&offers).await;
             let Some(Choice { id, anchor, peers }) = self.best(offers) else {
                 if told.is_none_or(|told| told.elapsed() >= TOLD) {
                     told = Some(Instant::now());
@@ -236,11 +236,13 @@ impl Joiner {
 
     /// Peers that are not resting.
     pub(super) fn peers(&self) -> Vec<PeerId> {
-        let now = Instant::now();
         let view = self.handle.view();
         let view = view.borrow();
-        let ready = view.ready().map(|(peer, _)| peer.peer);
-        ready.filter(|peer| self.resting.get(peer).is_none_or(|until| *until <= now)).collect()
+        view.ready().map(|(peer, _)| peer.peer).filter(|peer| !self.is_resting(peer)).collect()
+    }
+
+    pub(super) fn is_resting(&self, peer: &PeerId) -> bool {
+        self.resting.get(peer).is_some_and(|until| *until > Instant::now())
     }
 
     /// Asks every peer what it has.
@@ -425,7 +427,7 @@ impl Joiner {
         self.resting.insert(peer, Instant::now() + LIED);
     }
 
-    fn rest_after(&mut self, peer: PeerId, error: &RequestError) {
+    pub(super) fn rest_after(&mut self, peer: PeerId, error: &RequestError) {
         tracing::debug!(%peer, %error, "no part");
         let rest = match error {
             RequestError::Refused(Refusal::Busy | Refusal::TooMany) | RequestError::Unavailable => REFUSED,
