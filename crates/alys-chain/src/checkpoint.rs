@@ -2,7 +2,7 @@
 
 use crate::{Pointers, state::ChainState};
 use alys_primitives::{
-    AuxPowRecord, BlockHeader, Burns, Evidence, FederationChange, Height, Members, Notarization, Root, SignedBlock,
+    AuxPowRecord, BlockHeader, Burns, Evidence, FederationChange, Height, Members, Notarization, Pause, Root, SignedBlock,
     Slot, Wei,
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ pub struct Restored {
     pub evidence: Vec<Evidence>,
     /// A change of the federation that waits for an author.
     pub change: Option<FederationChange>,
+    /// A decision about pausing the peg that waits for an author.
+    pub pause: Option<Pause>,
     /// The pointers as last written, to be compared.
     pub pointers: Option<Pointers>,
     /// The state root as last written, to be compared.

@@ -5,7 +5,7 @@
 //! commitment against an adversary, who has the `state_root` of block headers to beat instead.
 
 use crate::{Pointers, tree::Entry};
-use alys_primitives::{Evidence, FederationChange, Notarization, Root, U256};
+use alys_primitives::{Evidence, FederationChange, Notarization, Pause, Root, U256};
 use sha2::{Digest as _, Sha256};
 use ssz::Encode as _;
 
@@ -14,7 +14,7 @@ use ssz::Encode as _;
 pub(crate) struct Sums {
     blocks: U256,
     certificates: U256,
-    /// Work, proofs of equivocation, a change of the federation: whatever waits for an author.
+    /// Work, proofs of equivocation, a change of the federation, a decision about pausing: whatever waits for an author.
     waiting: U256,
 }
 
@@ -44,6 +44,10 @@ fn proof(evidence: &Evidence) -> U256 {
 
 fn change(change: &FederationChange) -> U256 {
     hash(5, &[&change.as_ssz_bytes()])
+}
+
+fn pause(pause: &Pause) -> U256 {
+    hash(6, &[&pause.as_ssz_bytes()])
 }
 
 impl Sums {
@@ -86,6 +90,14 @@ impl Sums {
 
     pub(crate) fn remove_change(&mut self, removed: &FederationChange) {
         self.waiting = self.waiting.wrapping_sub(change(removed));
+    }
+
+    pub(crate) fn add_pause(&mut self, added: &Pause) {
+        self.waiting = self.waiting.wrapping_add(pause(added));
+    }
+
+    pub(crate) fn remove_pause(&mut self, removed: &Pause) {
+        self.waiting = self.waiting.wrapping_sub(pause(removed));
     }
 
     /// The state root.

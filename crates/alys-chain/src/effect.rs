@@ -4,11 +4,12 @@ use crate::{
     BatchId, BlockError, BuildId, Checkpoint, ExecutionId, SignId,
     error::{AuxPowError, FederationError},
     evidence::Offence,
+    peg::PauseError,
 };
 use alys_crypto::SigningRoot;
 use alys_primitives::{
     Address, Approval, ApprovalData, AuxPowRecord, B256, Burns, Epoch, Evidence, FederationChange, Height,
-    Notarization, Root, SignedBlock, Slot, UnixMillis, Wei, Withdrawal,
+    Notarization, Pause, Root, SignedBlock, Slot, UnixMillis, Wei, Withdrawal,
 };
 use std::sync::Arc;
 
@@ -71,6 +72,13 @@ pub enum Effect {
         change_root: Root,
         /// It waits for an author (or is known), or why it is refused.
         outcome: Result<(), FederationError>,
+    },
+    /// Answers [`crate::Input::Pause`].
+    PauseProcessed {
+        /// What it decides: [`crate::peg::pause_root`].
+        pause_root: Root,
+        /// It waits for an author (or is known), or why it is refused.
+        outcome: Result<(), PauseError>,
     },
     /// Tell subscribers. Comes only after what it tells is durable.
     Event(ChainEvent),
@@ -140,6 +148,8 @@ pub enum Message {
     Evidence(Evidence),
     /// A change of the federation that waits for an author.
     FederationChange(FederationChange),
+    /// A decision about pausing the peg that waits for an author.
+    Pause(Pause),
 }
 
 /// What became of an imported block.
@@ -313,6 +323,10 @@ pub enum ChainWrite {
     KeepChange(Box<FederationChange>),
     /// No change of the federation waits any more.
     DropChange,
+    /// A decision about pausing the peg waits for an author; replaces the one before.
+    KeepPause(Box<Pause>),
+    /// No decision about pausing the peg waits any more.
+    DropPause,
     /// The head's chain has this block at this height.
     Canonical {
         /// The height.

@@ -2,7 +2,7 @@
 
 use crate::{peg::PegOffer, verify::Verified};
 use alys_primitives::{
-    Approval, AuxPowRecord, Burns, Evidence, ExecutionPayload, ExecutionRequests, FederationChange, Notarization,
+    Approval, AuxPowRecord, Burns, Evidence, ExecutionPayload, ExecutionRequests, FederationChange, Notarization, Pause,
     SignatureBytes, SignedBlock, Wei,
 };
 
@@ -51,6 +51,8 @@ pub enum Input {
     Evidence(Verified<Evidence>),
     /// A change of the federation that a quorum signed. Answered by [`crate::Effect::FederationProcessed`].
     FederationChange(Verified<FederationChange>),
+    /// A quorum's decision about pausing the peg. Answered by [`crate::Effect::PauseProcessed`].
+    Pause(Verified<Pause>),
     /// What this node's Bitcoin suggests for blocks of ours; replaces what was suggested before. Never kept.
     Peg(Box<PegOffer>),
     /// Answers [`crate::Effect::Build`].

@@ -22,7 +22,8 @@ fn blocks(node: &mut Node) -> Vec<std::sync::Arc<alys_primitives::SignedBlock>> 
             | Message::Notarization(_)
             | Message::AuxPow(_)
             | Message::Evidence(_)
-            | Message::FederationChange(_) => None,
+            | Message::FederationChange(_)
+            | Message::Pause(_) => None,
         })
         .collect()
 }

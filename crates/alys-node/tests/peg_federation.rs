@@ -69,10 +69,14 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
         assert!(head(&still) <= head(&halted).map(|height| height + 1), "{still}");
         world.start_member(3)?;
 
-        // Four of five hold deposits, and let them go on; three can't. Nothing of it concerns payments.
-        let too_few = world.decide(&[0, 1, 2], 0, 1, &["--hold-deposits"]).unwrap_err().to_string();
+        // Four of five hold deposits, and let them go on; three can't. Nothing of it concerns payments. It is told to a
+        // node that is no member and never makes a block.
+        let observer = world.join()?;
+        let head = world.status("a head", 0, |_| true).await?["head"]["height"].as_u64();
+        world.status("the newest blocks", observer, |status| status["head"]["height"].as_u64() >= head).await?;
+        let too_few = world.decide(&[0, 1, 2], observer, 1, &["--hold-deposits"]).unwrap_err().to_string();
         assert!(too_few.contains("quorum"), "{too_few}");
-        world.decide(&[0, 1, 2, 4], 0, 1, &["--hold-deposits"])?;
+        world.decide(&[0, 1, 2, 4], observer, 1, &["--hold-deposits"])?;
         for member in 0..4 {
             world.status("the pause", member, |status| status["peg"]["peginPaused"] == true).await?;
         }

@@ -6,7 +6,7 @@ use crate::{Column, Damage, Database, StoreError};
 use alys_chain::{ChainBatch, ChainWrite, Checkpoint, Offence, Pointers, Restored, RestoredBlock};
 use alys_primitives::ssz::{Decode, Encode};
 use alys_primitives::{
-    AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Root, SignedBlock, TreeHash as _, Wei,
+    AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Pause, Root, SignedBlock, TreeHash as _, Wei,
 };
 use rocksdb::ReadOptions;
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ const CHECKPOINT_KEY: &[u8] = b"chain";
 
 /// The change of the federation that waits for an author; there is one at most.
 const CHANGE_KEY: &[u8] = b"change";
+/// The decision about pausing the peg that waits for an author; there is one at most.
+const PAUSE_KEY: &[u8] = b"pause";
 /// Before an offence: a proof that waits for an author.
 const PROOF_PREFIX: &[u8] = b"proof";
 
@@ -98,16 +100,17 @@ impl Database {
             certificates.extend(reader.certificate(root)?);
         }
         let auxpow = reader.auxpow_queue()?.into_iter().map(|(_, record)| record).collect();
-        let (mut evidence, mut change) = (Vec::new(), None);
+        let (mut evidence, mut change, mut pause) = (Vec::new(), None, None);
         self.shared().scan::<()>(Column::Waiting, &[], |key, value| {
             match decode_waiting(key, value)? {
                 Waiting::Proof(proof) => evidence.push(proof),
                 Waiting::Change(found) => change = Some(*found),
+                Waiting::Pause(found) => pause = Some(*found),
             }
             Ok(ControlFlow::Continue(()))
         })?;
         let (pointers, state_root) = (reader.pointers()?, reader.state_root()?);
-        Ok(Restored { checkpoint, blocks, certificates, auxpow, evidence, change, pointers, state_root })
+        Ok(Restored { checkpoint, blocks, certificates, auxpow, evidence, change, pause, pointers, state_root })
     }
 }
 
@@ -154,6 +157,8 @@ impl Writer<'_> {
             ChainWrite::DropProof { offence } => changes.delete(Column::Waiting, &proof_key(offence)),
             ChainWrite::KeepChange(change) => changes.put(Column::Waiting, CHANGE_KEY, &change.as_ssz_bytes()),
             ChainWrite::DropChange => changes.delete(Column::Waiting, CHANGE_KEY),
+            ChainWrite::KeepPause(pause) => changes.put(Column::Waiting, PAUSE_KEY, &pause.as_ssz_bytes()),
+            ChainWrite::DropPause => changes.delete(Column::Waiting, PAUSE_KEY),
             ChainWrite::Canonical { height, root } => {
                 changes.put(Column::Canonical, &height.0.to_be_bytes(), root.as_slice());
             }
@@ -261,6 +266,7 @@ pub(crate) fn decode_auxpow(hash: Root, value: &[u8]) -> Result<((u64, u64), Aux
 pub(crate) enum Waiting {
     Proof(Evidence),
     Change(Box<FederationChange>),
+    Pause(Box<Pause>),
 }
 
 fn proof_key(offence: &Offence) -> Vec<u8> {
@@ -273,6 +279,10 @@ pub(crate) fn decode_waiting(key: &[u8], value: &[u8]) -> Result<Waiting, StoreE
     if key == CHANGE_KEY {
         let change = FederationChange::from_ssz_bytes(value).map_err(|error| damaged(Damage::Ssz(error)))?;
         return Ok(Waiting::Change(Box::new(change)));
+    }
+    if key == PAUSE_KEY {
+        let pause = Pause::from_ssz_bytes(value).map_err(|error| damaged(Damage::Ssz(error)))?;
+        return Ok(Waiting::Pause(Box::new(pause)));
     }
     if !key.starts_with(PROOF_PREFIX) {
         return Err(damaged(Damage::Key));

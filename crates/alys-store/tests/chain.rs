@@ -4,8 +4,8 @@ mod support;
 
 use alys_chain::{ChainBatch, ChainWrite, Offence, Pointers};
 use alys_primitives::{
-    Approval, ApprovalData, BitVector, Burns, Epoch, Evidence, FederationChange, Height, Members, Root, SignatureBytes,
-    Slot, VoteEquivocation,
+    Approval, ApprovalData, BitVector, Burns, Epoch, Evidence, FederationChange, Height, Members, Pause, Root,
+    SignatureBytes, Slot, VoteEquivocation,
 };
 use alys_store::{Database, FinalizedBundle, FolderLock, StoreConfig, StoreError};
 use std::sync::Arc;
@@ -158,10 +158,20 @@ fn proofs_and_the_change_that_wait_for_an_author_survive_and_are_dropped() {
     let apply = |database: &mut Database, writes| {
         database.apply(&ChainBatch { writes, state_root: state_root(1) }).expect("written");
     };
+    let pause = |sequence| Pause {
+        genesis_root: state_root(0),
+        epoch: Epoch(0),
+        sequence,
+        pegin_paused: true,
+        pegout_paused: false,
+        bitfield: BitVector::new(),
+        aggregate_signature: SignatureBytes::ZERO,
+    };
     let mut database = open(folder.path());
     let changes = [1, 2].map(|epoch| ChainWrite::KeepChange(Box::new(change(epoch))));
     apply(&mut database, [vec![keep(1, 2, 7), keep(0, 300, 8), keep(1, 3, 9)], changes.into()].concat());
     apply(&mut database, vec![ChainWrite::DropProof { offence: offence(1, 2) }]);
+    apply(&mut database, [1, 2].map(|sequence| ChainWrite::KeepPause(Box::new(pause(sequence)))).into());
     drop(database);
 
     let mut database = open(folder.path());
@@ -169,8 +179,10 @@ fn proofs_and_the_change_that_wait_for_an_author_survive_and_are_dropped() {
     let restored = database.load().expect("loads");
     assert_eq!(restored.evidence, [proof(8), proof(9)], "by epoch, then by member");
     assert_eq!(restored.change, Some(change(2)), "the newer one");
-    apply(&mut database, vec![ChainWrite::DropChange]);
-    assert_eq!(database.load().expect("loads").change, None);
+    assert_eq!(restored.pause, Some(pause(2)), "the newer one");
+    apply(&mut database, vec![ChainWrite::DropChange, ChainWrite::DropPause]);
+    let restored = database.load().expect("loads");
+    assert_eq!((restored.change, restored.pause), (None, None));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use crate::support::{NOW, keypair, p2wpkh, pay, sign_p2wpkh};
 use alys_bitcoin::{CustodyKey, FoundTransaction, Regtest, RegtestLimits, SigningSession};
 use alys_chain::peg::{Batch, Custody, Payment, PegLedger, PegOffer, PegRules};
 use alys_chain::testing::{Cluster, Fixture};
-use alys_chain::{BlockError, ImportOutcome, Input, Message, Verified};
+use alys_chain::{BlockError, ImportOutcome, Input, Message};
 use alys_primitives::{
-    Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, CustodyKeys, Height, Pause,
-    PegInRecord, PegSpec, Sats, Settlement, SignedBlock, U256, UnixMillis, VariableList,
+    Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, CustodyKeys, Height, PegInRecord,
+    PegSpec, Sats, Settlement, SignedBlock, U256, UnixMillis, VariableList,
 };
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
@@ -67,7 +67,6 @@ pub struct World {
     pub pegins: Vec<Txid>,
     pub fee_rate: Option<u64>,
     pub unconfirmed: Vec<u64>,
-    pub pause: Option<Verified<Pause>>,
     burns: u64,
 }
 
@@ -102,7 +101,6 @@ impl World {
             pegins: Vec::new(),
             fee_rate: None,
             unconfirmed: Vec::new(),
-            pause: None,
             burns: 0,
         };
         world.slots(2);
@@ -171,7 +169,6 @@ impl World {
             settlements: settlements.collect(),
             fee_rate: self.fee_rate,
             unconfirmed: self.unconfirmed.clone(),
-            pause: self.pause.clone(),
         }
     }
 

@@ -67,6 +67,7 @@ impl Chain {
             self.finalize(root, finalized.root);
         }
         self.epoch_moved(epoch);
+        self.forget_old_pause();
         self.pointers_moved(before);
     }
 

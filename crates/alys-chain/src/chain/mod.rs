@@ -5,6 +5,7 @@ mod evidence;
 mod federation;
 mod import;
 mod mining;
+mod pause;
 mod produce;
 mod restore;
 mod view;
@@ -29,7 +30,7 @@ use crate::{
     verify::Basis,
     witness::Witness,
 };
-use alys_primitives::{ApprovalData, ChainSpec, Epoch, Height, Root, SignatureBytes, Slot, UnixMillis};
+use alys_primitives::{ApprovalData, ChainSpec, Epoch, Height, Pause, Root, SignatureBytes, Slot, UnixMillis};
 pub use mining::AuxTemplate;
 use produce::Production;
 use std::{
@@ -107,6 +108,8 @@ pub struct Chain {
     found: Found,
     /// A change of the federation that waits for an author.
     change: Option<federation::Candidate>,
+    /// A decision about pausing the peg that waits for an author.
+    pause: Option<Pause>,
     queue: AuxPowQueue,
     voted: Voted,
     /// The newest epoch of which a block was imported: who saw it begin never votes in an older one.
@@ -161,6 +164,7 @@ impl Chain {
             witness: Witness::default(),
             found: Found::default(),
             change: None,
+            pause: None,
             queue: AuxPowQueue::default(),
             voted: Voted::default(),
             begun,
@@ -196,10 +200,9 @@ impl Chain {
             Input::AuxPow(record) => self.auxpow(record),
             Input::Evidence(evidence) => self.evidence(evidence),
             Input::FederationChange(change) => self.federation_change(change),
+            Input::Pause(pause) => self.pause(pause),
             Input::Peg(offer) => {
-                // A decision about pausing that was checked against other members than those that decide is left out.
-                let pause = offer.pause.clone().filter(|pause| self.check_basis(&pause.basis).is_ok());
-                self.peg_offer = PegOffer { pause, ..*offer };
+                self.peg_offer = *offer;
                 Ok(())
             }
             Input::Built { id, result } => self.built(id, result),

@@ -144,7 +144,7 @@ impl Chain {
                 let place = transition::peg_place(&self.constants, head, rules, slot, withdrawals.len());
                 let moved = transition::peg_before(head, rules);
                 let before = moved.as_ref().unwrap_or(&head.state.peg);
-                let (records, step) = peg::propose(peg_rules, before, &self.peg_offer, place);
+                let (records, step) = peg::propose(peg_rules, before, &self.peg_offer, self.pause.as_ref(), place);
                 (Box::new(records), Some(step))
             }
             None => (Box::default(), None),

@@ -55,6 +55,9 @@ impl Chain {
         if let Some(change) = restored.change {
             chain.restore_change(change)?;
         }
+        if let Some(pause) = restored.pause {
+            chain.restore_pause(pause);
+        }
         chain.tree.rescan_head();
         chain.tree.rescan_safe();
         chain.stalled = chain.needs_auxpow();
@@ -82,6 +85,9 @@ impl Chain {
         }
         if let Some(waiting) = self.waiting_change().cloned() {
             self.journal.now(Effect::Broadcast(Message::FederationChange(waiting)));
+        }
+        if let Some(waiting) = self.waiting_pause().cloned() {
+            self.journal.now(Effect::Broadcast(Message::Pause(waiting)));
         }
     }
 

@@ -29,7 +29,7 @@ pub use ledger::{
     Attempt, Batch, Coin, Finished, MAX_FINISHED, PegLedger, RETURN_LOG_INDEX, Recorded, RecordedKind, Request, Totals,
     Unpayable,
 };
-pub use pause::{PauseError, PauseState};
+pub use pause::{PauseError, PauseState, pause_root};
 pub use payment::{
     MAX_INPUTS, Payee, Payment, PaymentError, derive_payment, derive_sweep, dust_limit, select_coins, sweep_coins,
 };

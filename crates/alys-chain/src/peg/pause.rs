@@ -32,6 +32,15 @@ pub enum PauseError {
         /// The next one.
         expected: u64,
     },
+    /// Another decision with this number waits for an author.
+    #[error("another decision {sequence} waits for an author")]
+    Waiting {
+        /// The number.
+        sequence: u64,
+    },
+    /// The chain has no peg.
+    #[error("the chain has no peg")]
+    NoPeg,
     /// No quorum signed it.
     #[error("no quorum: {0}")]
     Quorum(#[from] CertificateError),
@@ -71,6 +80,13 @@ struct PauseData {
     sequence: u64,
     pegin_paused: bool,
     pegout_paused: bool,
+}
+
+/// What a record decides, whoever signed it: chain, epoch, number and both directions. Two records with one root are one
+/// decision.
+pub fn pause_root(pause: &Pause) -> Root {
+    let Pause { genesis_root, epoch, sequence, pegin_paused, pegout_paused, .. } = *pause;
+    PauseData { genesis_root, epoch, sequence, pegin_paused, pegout_paused }.tree_hash_root()
 }
 
 /// What a member of `epoch` signs for a decision under a version of the rules.

@@ -6,7 +6,6 @@ use super::{
     error::PegError,
     payment::PaymentError,
 };
-use crate::Verified;
 use alys_primitives::{
     BitcoinHeaderBytes, BlockBody, FeeBump, MAX_BITCOIN_HEADERS, Pause, PegInRecord, PegOutBatch, PegOutId, Refund,
     Settlement, VariableList,
@@ -31,16 +30,20 @@ pub struct PegOffer {
     pub fee_rate: Option<u64>,
     /// Batches whose payments this node has not seen confirmed: these may be attempted again when it is time.
     pub unconfirmed: Vec<u64>,
-    /// A quorum's decision about pausing, for as long as it is the next one.
-    pub pause: Option<Verified<Pause>>,
 }
 
 /// The records of a block that is to be proposed, and what they do.
-pub(crate) fn propose(rules: &PegRules, peg: &Peg, offer: &PegOffer, place: Place) -> (BlockBody, Step) {
+pub(crate) fn propose(
+    rules: &PegRules,
+    peg: &Peg,
+    offer: &PegOffer,
+    pause: Option<&Pause>,
+    place: Place,
+) -> (BlockBody, Step) {
     let mut applier = Applier::new(rules, peg, place);
     let mut body = BlockBody::default();
 
-    if let Some(pause) = offer.pause.as_deref()
+    if let Some(pause) = pause
         && applier.pause(pause).is_ok()
     {
         body.pause = VariableList::new(vec![pause.clone()]).unwrap_or_default();

@@ -55,7 +55,7 @@ impl Model {
             Message::Notarization(certificate) => {
                 self.certificates.insert(certificate.block_root);
             }
-            Message::AuxPow(_) | Message::Evidence(_) | Message::FederationChange(_) => {}
+            Message::AuxPow(_) | Message::Evidence(_) | Message::FederationChange(_) | Message::Pause(_) => {}
         }
         let newest =
             self.notarized().into_iter().map(|root| self.finalized_by(root)).max_by_key(|root| self.height(*root));

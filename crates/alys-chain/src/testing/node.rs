@@ -5,6 +5,7 @@ use crate::{
     BuildId, Chain, ChainConfig, ChainEvent, Effect, ExecutionId, ForkchoiceUpdate, ImportOutcome, Input, InputError,
     Message, PayloadAttributes, RestoreError, SignId, SignRequest,
     error::{AuxPowError, FederationError},
+    peg::PauseError,
 };
 use alys_primitives::{B256, Root, SignedBlock, Slot, UnixMillis};
 use std::{collections::VecDeque, sync::Arc};
@@ -18,6 +19,8 @@ pub struct NodeLog {
     pub auxpow: Vec<(Root, Result<(), AuxPowError>)>,
     /// Outcomes of federation changes, by what they decide.
     pub federation: Vec<(Root, Result<(), FederationError>)>,
+    /// Outcomes of decisions about pausing the peg, by what they decide.
+    pub pauses: Vec<(Root, Result<(), PauseError>)>,
     /// Events.
     pub events: Vec<ChainEvent>,
     /// Fork choices.
@@ -153,6 +156,7 @@ impl Node {
                 Effect::FederationProcessed { change_root, outcome } => {
                     self.log.federation.push((change_root, outcome));
                 }
+                Effect::PauseProcessed { pause_root, outcome } => self.log.pauses.push((pause_root, outcome)),
                 Effect::Event(event) => self.log.events.push(event),
             }
         }
@@ -179,6 +183,7 @@ impl Node {
             Message::AuxPow(record) => verifier.auxpow(record).ok().map(Input::AuxPow),
             Message::Evidence(evidence) => verifier.evidence(evidence).ok().map(Input::Evidence),
             Message::FederationChange(change) => verifier.federation_change(change).ok().map(Input::FederationChange),
+            Message::Pause(pause) => verifier.pause(pause).ok().map(Input::Pause),
         };
         match input {
             Some(input) => {

@@ -1,7 +1,7 @@
 //! A store that keeps what was synced, and after a crash any prefix of what was not.
 
 use crate::{BatchId, ChainBatch, ChainWrite, Checkpoint, Offence, Pointers, Restored, RestoredBlock};
-use alys_primitives::{AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Root, SignedBlock, Wei};
+use alys_primitives::{AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Pause, Root, SignedBlock, Wei};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -15,6 +15,7 @@ struct Disk {
     auxpow: BTreeMap<Root, AuxPowRecord>,
     proofs: BTreeMap<Offence, Evidence>,
     change: Option<FederationChange>,
+    pause: Option<Pause>,
     canonical: BTreeMap<Height, Root>,
     pointers: Option<Pointers>,
     checkpoint: Option<Checkpoint>,
@@ -88,6 +89,7 @@ impl StoreModel {
             auxpow: disk.auxpow.values().cloned().collect(),
             evidence: disk.proofs.values().cloned().collect(),
             change: disk.change.clone(),
+            pause: disk.pause.clone(),
             pointers: disk.pointers,
             state_root: disk.state_root,
         }
@@ -149,6 +151,8 @@ impl Disk {
                 }
                 ChainWrite::KeepChange(change) => self.change = Some(*change),
                 ChainWrite::DropChange => self.change = None,
+                ChainWrite::KeepPause(pause) => self.pause = Some(*pause),
+                ChainWrite::DropPause => self.pause = None,
                 ChainWrite::Canonical { height, root } => {
                     self.canonical.insert(height, root);
                 }

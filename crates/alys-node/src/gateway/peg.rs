@@ -145,7 +145,7 @@ impl PegRpc {
         Ok(paused(view.peg.ledger()))
     }
 
-    /// A quorum's decision as SSZ in hex; it waits for this member's next block.
+    /// A quorum's decision as SSZ in hex; it is told to the other members and waits for the next author.
     async fn submit_pause(&self, params: &Params<'_>) -> Result<Value, ErrorObjectOwned> {
         self.rules()?;
         let pause = Box::new(record::<Pause>(params, "decision", MAX_PAUSE_HEX)?);

@@ -123,6 +123,7 @@ impl NetworkActor {
             GossipMessage::Peg(signatures) => return self.heard_signatures(id, &signatures, ctx),
             GossipMessage::Evidence(evidence) => ChainGossip::Evidence(Arc::unwrap_or_clone(evidence)),
             GossipMessage::Federation(change) => ChainGossip::FederationChange(Arc::unwrap_or_clone(change)),
+            GossipMessage::Pause(pause) => ChainGossip::Pause(pause),
         };
         let (message, peer) = (Box::new(message), tag(&id.from()));
         let asked =
@@ -269,6 +270,7 @@ impl Actor for NetworkActor {
                     ChainGossip::AuxPow(record) => GossipMessage::AuxPow(Arc::new(record)),
                     ChainGossip::Evidence(evidence) => GossipMessage::Evidence(Arc::new(evidence)),
                     ChainGossip::FederationChange(change) => GossipMessage::Federation(Arc::new(change)),
+                    ChainGossip::Pause(pause) => GossipMessage::Pause(pause),
                 });
             }
             NetworkMessage::Transaction(transaction) => {

@@ -136,6 +136,7 @@ async fn carry_out(
             | Effect::Imported { .. }
             | Effect::AuxPowProcessed { .. }
             | Effect::FederationProcessed { .. }
+            | Effect::PauseProcessed { .. }
             | Effect::Event(_) => continue,
         };
         chain.handle(now, input).unwrap();

@@ -21,7 +21,7 @@ impl Allowance {
             Topic::Approval | Topic::Notarization => Self { burst: 1024, rate: 256 },
             Topic::AuxPow => Self { burst: 64, rate: 4 },
             Topic::Transaction => Self { burst: 4096, rate: 1000 },
-            Topic::Evidence | Topic::Federation => Self { burst: 16, rate: 1 },
+            Topic::Evidence | Topic::Federation | Topic::Pause => Self { burst: 16, rate: 1 },
             // A message for each open payment, a few times and then every quarter of a minute.
             Topic::Peg => Self { burst: 128, rate: 8 },
         }

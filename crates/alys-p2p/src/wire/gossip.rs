@@ -4,7 +4,7 @@ use super::frame::{FrameError, decompress};
 use super::request::MAX_BLOCK_BYTES;
 use alys_primitives::ssz::{Decode, DecodeError, Encode};
 use alys_primitives::{
-    Approval, AuxPowRecord, Evidence, FederationChange, Notarization, Root, SignedBlock, UnixMillis, VariableList,
+    Approval, AuxPowRecord, Evidence, FederationChange, Notarization, Pause, Root, SignedBlock, UnixMillis, VariableList,
     typenum,
 };
 use ssz_derive::{Decode, Encode};
@@ -48,11 +48,13 @@ pub enum Topic {
     Federation,
     /// Signatures of the peg's payments.
     Peg,
+    /// Decisions about pausing the peg.
+    Pause,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Block,
         Self::Approval,
         Self::Notarization,
@@ -61,6 +63,7 @@ impl Topic {
         Self::Evidence,
         Self::Federation,
         Self::Peg,
+        Self::Pause,
     ];
 
     /// Its name, as in metrics.
@@ -74,6 +77,7 @@ impl Topic {
             Self::Evidence => "evidence",
             Self::Federation => "federation",
             Self::Peg => "peg",
+            Self::Pause => "pause",
         }
     }
 
@@ -87,7 +91,7 @@ impl Topic {
     pub fn max_bytes(self) -> usize {
         match self {
             Self::Block => MAX_BLOCK_BYTES,
-            Self::Approval | Self::Notarization => 512,
+            Self::Approval | Self::Notarization | Self::Pause => 512,
             Self::AuxPow => 96 * 1024,
             Self::Transaction => MAX_TRANSACTION_BYTES,
             Self::Evidence | Self::Federation => 64 * 1024,
@@ -138,6 +142,8 @@ pub enum GossipMessage {
     Federation(Arc<FederationChange>),
     /// Signatures of a payment.
     Peg(Arc<PegSignatures>),
+    /// A decision about pausing the peg.
+    Pause(Pause),
 }
 
 impl GossipMessage {
@@ -152,6 +158,7 @@ impl GossipMessage {
             Self::Evidence(_) => Topic::Evidence,
             Self::Federation(_) => Topic::Federation,
             Self::Peg(_) => Topic::Peg,
+            Self::Pause(_) => Topic::Pause,
         }
     }
 
@@ -166,6 +173,7 @@ impl GossipMessage {
             Self::Evidence(evidence) => evidence.as_ssz_bytes(),
             Self::Federation(change) => change.as_ssz_bytes(),
             Self::Peg(signatures) => signatures.as_ssz_bytes(),
+            Self::Pause(pause) => pause.as_ssz_bytes(),
         }
     }
 
@@ -201,6 +209,7 @@ impl GossipMessage {
                 FederationChange::from_ssz_bytes(bytes).map(Arc::new).map(Self::Federation).map_err(ssz)
             }
             Topic::Peg => PegSignatures::from_ssz_bytes(bytes).map(Arc::new).map(Self::Peg).map_err(ssz),
+            Topic::Pause => Pause::from_ssz_bytes(bytes).map(Self::Pause).map_err(ssz),
         }
     }
 }

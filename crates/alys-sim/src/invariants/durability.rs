@@ -11,9 +11,10 @@ pub(crate) struct Durability {
     /// Blocks that a node dropped: the word of an import may come after that, when one sync covers both.
     dropped: BTreeMap<usize, BTreeSet<Root>>,
     work: BTreeMap<usize, BTreeSet<Root>>,
-    /// Told proofs of equivocation, and the change that waits.
+    /// Told proofs of equivocation, the change and the decision about pausing that wait.
     proofs: BTreeMap<usize, BTreeSet<Offence>>,
     changes: BTreeMap<usize, Root>,
+    pauses: BTreeMap<usize, Root>,
 }
 
 impl Durability {
@@ -34,6 +35,10 @@ impl Durability {
         let waiting = chain.waiting_change().map(alys_chain::change_root);
         if let Some(lost) = self.changes.get(&node).filter(|change| waiting != Some(**change)) {
             return Err(format!("node {node} lost the change {lost} that it had acknowledged"));
+        }
+        let waiting = chain.waiting_pause().map(alys_chain::peg::pause_root);
+        if let Some(lost) = self.pauses.get(&node).filter(|pause| waiting != Some(**pause)) {
+            return Err(format!("node {node} lost the decision {lost} about pausing that it had acknowledged"));
         }
         let head = chain.view().head;
         if store.top() != head.height || (head.height > Height(0) && store.canonical(head.height) != Some(head.root)) {
@@ -66,6 +71,7 @@ impl Invariant for Durability {
             Acknowledged::Work(hash) => self.work.entry(node).or_default().insert(hash),
             Acknowledged::Proof(offence) => self.proofs.entry(node).or_default().insert(offence),
             Acknowledged::Change(change) => self.changes.insert(node, change).is_none(),
+            Acknowledged::Pause(pause) => self.pauses.insert(node, pause).is_none(),
         };
         Ok(())
     }
@@ -85,12 +91,16 @@ impl Invariant for Durability {
             ChainWrite::DropChange => {
                 self.changes.remove(&node);
             }
+            ChainWrite::DropPause => {
+                self.pauses.remove(&node);
+            }
             ChainWrite::Block { root, .. } => {
                 self.dropped.entry(node).or_default().remove(root);
             }
             ChainWrite::Certificate(_)
             | ChainWrite::KeepProof { .. }
             | ChainWrite::KeepChange(_)
+            | ChainWrite::KeepPause(_)
             | ChainWrite::QueueAuxPow { .. }
             | ChainWrite::Canonical { .. }
             | ChainWrite::Decanonical { .. }

@@ -101,6 +101,8 @@ pub(crate) enum Acknowledged {
     Proof(Offence),
     /// A change of the federation waits; the root of what it decides.
     Change(Root),
+    /// A decision about pausing the peg, by what it decides.
+    Pause(Root),
 }
 
 /// All invariants that need no more than the facts; with a peg, if its deposits pay to a script at first.

@@ -133,6 +133,15 @@ impl World {
                     self.inspect(|invariant, _, _| invariant.acknowledged(node, what));
                 }
             }
+            Effect::PauseProcessed { pause_root, outcome } => {
+                self.note("pause", node, pause_root.as_slice());
+                let waits = self.nodes[node].chain.as_ref().and_then(alys_chain::Chain::waiting_pause);
+                let waits = waits.is_some_and(|pause| alys_chain::peg::pause_root(pause) == pause_root);
+                if outcome.is_ok() && waits && self.is_honest(node) {
+                    let what = Acknowledged::Pause(pause_root);
+                    self.inspect(|invariant, _, _| invariant.acknowledged(node, what));
+                }
+            }
             Effect::Event(event) => self.told(node, &event),
         }
     }

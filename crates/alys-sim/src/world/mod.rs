@@ -392,6 +392,7 @@ impl World {
                         | alys_chain::Effect::Imported { .. }
                         | alys_chain::Effect::AuxPowProcessed { .. }
                         | alys_chain::Effect::FederationProcessed { .. }
+                        | alys_chain::Effect::PauseProcessed { .. }
                         | alys_chain::Effect::Event(_) => continue,
                     };
                     let _ = follower.handle(now, answer);

@@ -187,6 +187,7 @@ impl World {
             Message::FederationChange(change) => {
                 ("change", verifier.federation_change(change).ok().map(Input::FederationChange))
             }
+            Message::Pause(pause) => ("pause", verifier.pause(pause).ok().map(Input::Pause)),
         };
         self.note(name, to, &[]);
         match input {

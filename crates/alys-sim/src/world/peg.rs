@@ -426,7 +426,6 @@ impl World {
             settlements,
             fee_rate: (!peg.dice.once_in(3)).then(|| peg.dice.between(1_000, 9_000)),
             unconfirmed,
-            pause: None,
         };
         self.feed(node, Input::Peg(Box::new(offer)));
     }

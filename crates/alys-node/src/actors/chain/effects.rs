@@ -67,6 +67,13 @@ impl ChainActor {
                 }
                 self.requests.federation_processed(&change_root, &outcome);
             }
+            Effect::PauseProcessed { pause_root, outcome } => {
+                match &outcome {
+                    Ok(()) => tracing::warn!(%pause_root, "a quorum's decision about the peg waits for an author"),
+                    Err(error) => tracing::warn!(%pause_root, %error, "a decision about the peg is refused"),
+                }
+                self.requests.pause_processed(&pause_root, &outcome);
+            }
             Effect::Event(event) => self.announce(event),
         }
     }

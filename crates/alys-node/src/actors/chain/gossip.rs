@@ -4,9 +4,10 @@ use super::{ChainActor, ChainMessage, PerformanceTargets, own_key, timed_check};
 use crate::actors::signer::Signed;
 use crate::clock::wall_now;
 use alys_actor::{Context, Reply};
+use alys_chain::peg::PauseError;
 use alys_chain::{Chain, FederationError, Input, Message as Gossip, PeerTag, Verified, Verifier, VerifyError};
 use alys_p2p::Verdict;
-use alys_primitives::{Approval, Evidence, FederationChange, Notarization, Root, SignedBlock, Slot};
+use alys_primitives::{Approval, Evidence, FederationChange, Notarization, Pause, Root, SignedBlock, Slot};
 use alys_store::signing::Duty;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub enum Heard {
     Evidence(Box<Verified<Evidence>>),
     /// A change of the federation.
     Federation(Box<Verified<FederationChange>>),
+    /// A decision about pausing the peg.
+    Pause(Box<Verified<Pause>>),
 }
 
 /// Why a message of gossip does not hold.
@@ -45,6 +48,9 @@ pub enum NotHeard {
     /// A change of the federation.
     #[error(transparent)]
     Federation(#[from] FederationError),
+    /// A decision about pausing the peg.
+    #[error(transparent)]
+    Pause(#[from] PauseError),
     /// Work does not come this way.
     #[error("work does not come this way")]
     Work,
@@ -110,6 +116,10 @@ impl ChainActor {
             // Few come, and the core knows which are new.
             Gossip::Evidence(_) => return true,
             Gossip::FederationChange(change) => return change.epoch >= chain.view().epoch,
+            Gossip::Pause(pause) => {
+                let view = chain.view();
+                return pause.epoch >= view.epoch && pause.sequence > view.peg.ledger().pause().sequence;
+            }
             // Asked for with `ProcessAuxPow`.
             Gossip::AuxPow(_) => return false,
         };
@@ -145,7 +155,7 @@ impl ChainActor {
             Heard::Notarization(certificate) => {
                 own_key::in_certificate(verifier, key, certificate).into_iter().collect()
             }
-            Heard::Evidence(_) | Heard::Federation(_) => Vec::new(),
+            Heard::Evidence(_) | Heard::Federation(_) | Heard::Pause(_) => Vec::new(),
         })
         .await;
         let input = match heard {
@@ -161,6 +171,7 @@ impl ChainActor {
             Heard::Notarization(certificate) => Input::Notarization(*certificate),
             Heard::Evidence(evidence) => Input::Evidence(*evidence),
             Heard::Federation(change) => Input::FederationChange(*change),
+            Heard::Pause(pause) => Input::Pause(*pause),
         };
         if let Err(error) = self.feed(input, ctx).await {
             tracing::debug!(%error, "gossip not taken");
@@ -175,6 +186,7 @@ fn verify(verifier: &Verifier, targets: PerformanceTargets, message: Gossip) -> 
         Gossip::Notarization(certificate) => Heard::Notarization(Box::new(verifier.notarization(certificate)?)),
         Gossip::Evidence(evidence) => Heard::Evidence(Box::new(verifier.evidence(evidence)?)),
         Gossip::FederationChange(change) => Heard::Federation(Box::new(verifier.federation_change(change)?)),
+        Gossip::Pause(pause) => Heard::Pause(Box::new(verifier.pause(pause)?)),
         Gossip::AuxPow(_) => return Err(NotHeard::Work),
     })
 }
@@ -184,8 +196,9 @@ fn blame(error: &NotHeard) -> Verdict {
     match error {
         NotHeard::Verify(VerifyError::UnknownEpoch { .. })
         | NotHeard::Federation(FederationError::Epoch { .. } | FederationError::InFlight)
+        | NotHeard::Pause(PauseError::Epoch { .. } | PauseError::Sequence { .. } | PauseError::Waiting { .. })
         | NotHeard::Work => Verdict::Ignore,
-        NotHeard::Verify(_) | NotHeard::Federation(_) => Verdict::Reject,
+        NotHeard::Verify(_) | NotHeard::Federation(_) | NotHeard::Pause(_) => Verdict::Reject,
     }
 }
 

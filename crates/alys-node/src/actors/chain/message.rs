@@ -105,7 +105,7 @@ pub enum ChainMessage {
         /// The rule that it breaks, if any.
         reply: Reply<Result<(), FederationError>>,
     },
-    /// Keeps a quorum's decision about pausing the peg for the next author; answered when it waits.
+    /// Queues a decision about pausing the peg that a quorum signed for the next author; answered when it waits.
     PausePeg {
         /// The decision.
         pause: Box<Pause>,

@@ -5,7 +5,6 @@ mod effects;
 mod gossip;
 mod message;
 mod own_key;
-mod pause;
 mod range;
 mod reliance;
 mod requests;
@@ -30,7 +29,7 @@ use alys_chain::{
     Message as Gossip, RestoreError, SignRefusal, Verified, Verifier, VerifyError,
 };
 use alys_engine::EngineError;
-use alys_primitives::{ChainSpec, Pause, Root, SignedBlock, TreeHash as _, UnixMillis};
+use alys_primitives::{ChainSpec, Root, SignedBlock, TreeHash as _, UnixMillis};
 use alys_store::StoreError;
 use gossip::HeardFrom;
 use own_key::OwnKey;
@@ -135,8 +134,6 @@ pub struct ChainActor {
     chain: Option<Chain>,
     gate: SigningGate,
     reliance: Reliance,
-    /// A decision about pausing the peg that waits for an author.
-    pause: Option<Verified<Pause>>,
     imports: BTreeMap<Root, Vec<Reply<Result<ImportOutcome, VerifyError>>>>,
     proofs: BTreeMap<Root, Vec<Reply<Result<(), AuxPowError>>>>,
     /// Who waits for a run of blocks, by the root of its last block.
@@ -166,7 +163,6 @@ impl ChainActor {
             chain: None,
             gate,
             reliance: Reliance::default(),
-            pause: None,
             imports: BTreeMap::new(),
             proofs: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -365,9 +361,14 @@ impl Actor for ChainActor {
                     });
                 }
             }
-            ChainMessage::PegOffer(offer) => self.peg_offer(*offer, ctx).await,
+            ChainMessage::PegOffer(offer) => {
+                if let Err(error) = self.feed(Input::Peg(offer), ctx).await {
+                    tracing::debug!(%error, "offer not taken");
+                }
+            }
             ChainMessage::PausePeg { pause, reply } => self.verify_pause(*pause, reply, ctx),
-            ChainMessage::PauseVerified { result, reply } => self.keep_pause(result, reply, ctx).await,
+            ChainMessage::PauseVerified { result: Ok(pause), reply } => self.pause_peg(*pause, reply, ctx).await,
+            ChainMessage::PauseVerified { result: Err(error), reply } => reply.send(Err(error)),
             ChainMessage::AuxPowTemplate { payout, reply } => {
                 if let Some(chain) = &self.chain {
                     reply.send(chain.auxpow_template(payout, wall_now()));

@@ -4,8 +4,9 @@ use super::timings::record;
 use super::{ChainActor, ChainMessage, MAX_WAITING};
 use crate::actors::storage::StorageMessage;
 use alys_actor::{AskError, Context, Reply};
+use alys_chain::peg::{PauseError, pause_root};
 use alys_chain::{BlockRef, ChainView, FederationError, Input, Message as Gossip, Verified, change_root};
-use alys_primitives::{FederationChange, Height, Root, Slot};
+use alys_primitives::{FederationChange, Height, Pause, Root, Slot};
 use alys_store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,13 +99,38 @@ pub(super) struct Requests {
     produced: Vec<Reply<Result<BlockRef, ProduceError>>>,
     /// Slot of the proposal that was signed last.
     own: Option<Slot>,
-    changes: BTreeMap<Root, Change>,
+    changes: Submitted<FederationError>,
+    pauses: Submitted<PauseError>,
 }
 
-/// A change of the federation on its way through the core.
-struct Change {
-    began: Instant,
-    replies: Vec<Reply<Result<(), FederationError>>>,
+/// Who waits for records that a quorum signed, while these go through the core; by what a record decides.
+struct Submitted<E>(BTreeMap<Root, Vec<(Instant, Reply<Result<(), E>>)>>);
+
+impl<E> Default for Submitted<E> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<E: Clone> Submitted<E> {
+    fn ask(&mut self, record: Root, reply: Reply<Result<(), E>>) {
+        self.0.entry(record).or_default().push((Instant::now(), reply));
+    }
+
+    /// Answers all who wait for a record; gives since when the first one did.
+    fn answer(&mut self, record: &Root, outcome: &Result<(), E>) -> Option<Instant> {
+        let replies = self.0.remove(record)?;
+        let began = replies.first().map(|(began, _)| *began);
+        for (_, reply) in replies {
+            reply.send(outcome.clone());
+        }
+        began
+    }
+
+    /// Those who wait for a record that the core did not take in learn that no answer comes.
+    fn give_up(&mut self, record: &Root) {
+        self.0.remove(record);
+    }
 }
 
 impl Requests {
@@ -127,11 +153,12 @@ impl Requests {
     }
 
     pub(super) fn federation_processed(&mut self, change: &Root, outcome: &Result<(), FederationError>) {
-        let Some(Change { began, replies }) = self.changes.remove(change) else { return };
+        let Some(began) = self.changes.answer(change, outcome) else { return };
         record("update_federation", if outcome.is_ok() { "queued" } else { "rejected" }, began.elapsed());
-        for reply in replies {
-            reply.send(outcome.clone());
-        }
+    }
+
+    pub(super) fn pause_processed(&mut self, pause: &Root, outcome: &Result<(), PauseError>) {
+        self.pauses.answer(pause, outcome);
     }
 }
 
@@ -197,10 +224,39 @@ impl ChainActor {
         reply: Reply<Result<(), FederationError>>,
         ctx: &mut Context<ChainMessage>,
     ) {
-        let change_of = self.requests.changes.entry(change_root(&change));
-        change_of.or_insert_with(|| Change { began: Instant::now(), replies: Vec::new() }).replies.push(reply);
+        let root = change_root(&change);
+        self.requests.changes.ask(root, reply);
         if let Err(error) = self.feed(Input::FederationChange(change), ctx).await {
             tracing::debug!(%error, "change of the federation not taken");
+            self.requests.changes.give_up(&root);
+        }
+    }
+
+    pub(super) fn verify_pause(
+        &self,
+        pause: Pause,
+        reply: Reply<Result<(), PauseError>>,
+        ctx: &mut Context<ChainMessage>,
+    ) {
+        let Some(chain) = &self.chain else { return };
+        let verifier = chain.verifier();
+        ctx.spawn_blocking("verify-pause", move || ChainMessage::PauseVerified {
+            result: verifier.pause(pause).map(Box::new),
+            reply,
+        });
+    }
+
+    pub(super) async fn pause_peg(
+        &mut self,
+        pause: Verified<Pause>,
+        reply: Reply<Result<(), PauseError>>,
+        ctx: &mut Context<ChainMessage>,
+    ) {
+        let root = pause_root(&pause);
+        self.requests.pauses.ask(root, reply);
+        if let Err(error) = self.feed(Input::Pause(pause), ctx).await {
+            tracing::debug!(%error, "decision about the peg not taken");
+            self.requests.pauses.give_up(&root);
         }
     }
 
