@@ -221,6 +221,16 @@ async fn members_name_new_custodians_and_then_a_new_member() {
     let custody = world.call("alys_custody").await;
     assert_eq!(custody["custodies"][1]["address"], shown["custodyAddress"], "{custody}");
     let epoch = "epoch 0, the current one is 1";
+    // What is no record is neither read whole nor overwritten.
+    let (large, other) = (world.path("large"), world.path("other"));
+    std::fs::write(&large, vec![b'0'; 128 * 1024 + 1]).unwrap();
+    std::fs::write(&other, "0x00").unwrap();
+    for (path, words) in [(&large, "more than 131072 bytes"), (&other, "never overwritten")] {
+        std::fs::create_dir(format!("{path}-folder")).unwrap();
+        std::fs::copy(path, format!("{path}-folder/change-0")).unwrap();
+        let code = if path == &large { 2 } else { 1 };
+        world.refused(&["records", "--rpc", &world.rpc, "--out", &format!("{path}-folder")], code, &[words]);
+    }
     world.refused(&submit, 1, &[epoch, "propose anew", "`epoch`"]);
     // The record is what a signer apart follows the chain by.
     let signer =

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod arguments;
 mod auxpow;
 mod bitcoin;
 mod bitcoin_regtest;

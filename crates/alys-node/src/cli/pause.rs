@@ -1,9 +1,8 @@
 //! `alys-node peg pause`: members sign a decision about pausing the peg, anybody submits it.
 
+use super::arguments::{ChainArguments, KeyArguments};
 use super::failure::{Failure, Outcome};
 use crate::bounded::read_bounded;
-use crate::chain_files::ChainFiles;
-use crate::key_files::unlock;
 use crate::rpc_client::RpcClient;
 use alys_chain::peg::PauseState;
 use alys_chain::{Chain, ChainConfig};
@@ -26,24 +25,16 @@ const MAX_VOTE_BYTES: u64 = 4096;
 pub(super) enum PauseCommand {
     /// Prints a member's signature of a decision, for a file.
     Sign(SignArguments),
-    /// Sends a decision that a quorum signed to a member, which puts it into its next block.
+    /// Sends a decision that a quorum signed to a node, which tells the others; the next author puts it into a block.
     Submit(SubmitArguments),
 }
 
 #[derive(Args)]
 pub(super) struct SignArguments {
-    /// Chain spec (JSON).
-    #[arg(long)]
-    chain_spec: PathBuf,
-    /// EVM genesis in geth's format (JSON).
-    #[arg(long)]
-    genesis: PathBuf,
-    /// EIP-2335 keystore of the member.
-    #[arg(long)]
-    keystore: PathBuf,
-    /// File whose first line is the keystore's password.
-    #[arg(long)]
-    password_file: PathBuf,
+    #[command(flatten)]
+    chain: ChainArguments,
+    #[command(flatten)]
+    key: KeyArguments,
     /// The current epoch, as `alys-node status` shows it.
     #[arg(long)]
     epoch: u64,
@@ -99,8 +90,8 @@ pub(super) fn pause(command: &PauseCommand) -> Outcome {
 }
 
 fn sign(arguments: &SignArguments) -> Outcome {
-    let files = ChainFiles::read(&arguments.chain_spec, &arguments.genesis).map_err(Failure::usage)?;
-    let key = unlock(&arguments.keystore, &arguments.password_file).map_err(Failure::work)?;
+    let files = arguments.chain.read()?;
+    let key = arguments.key.unlock()?;
     let chain = Chain::genesis(files.spec, ChainConfig::default()).map_err(Failure::usage)?;
     let state = PauseState {
         sequence: arguments.sequence,
@@ -144,7 +135,7 @@ async fn submit(arguments: &SubmitArguments) -> Outcome {
     client.call("alys_submitPause", json!([text])).await.map_err(|error| {
         Failure::work(error).help(format!("{} signatures, the quorum is {}", votes.len(), federation["quorum"]))
     })?;
-    println!("decision {} waits for the member's next block", pause.sequence);
+    println!("decision {} waits for the next author", pause.sequence);
     Ok(())
 }
 

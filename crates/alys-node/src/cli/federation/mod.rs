@@ -4,10 +4,13 @@
 mod current;
 mod proposal;
 mod propose;
+mod record;
 mod records;
 mod show;
 mod sign;
 mod submit;
+
+pub(super) use record::read_record;
 
 use super::failure::{Failure, Outcome};
 use clap::Subcommand;

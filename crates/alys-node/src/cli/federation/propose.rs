@@ -5,8 +5,8 @@ use super::proposal::Proposal;
 use crate::bounded::read_bounded;
 use crate::bridge::{CUSTODY_GENERATIONS, custody_key};
 use crate::chain_files::member;
+use crate::cli::arguments::KeyArguments;
 use crate::cli::failure::{Failure, Outcome};
-use crate::key_files::unlock;
 use alys_primitives::{
     Address, B256, Custodians, CustodyKeys, Member, Members, Optional, PublicKeyBytes, SignatureBytes, VariableList,
 };
@@ -19,12 +19,8 @@ const MAX_OFFER_BYTES: u64 = 4096;
 
 #[derive(Args)]
 pub(in crate::cli) struct OfferArguments {
-    /// EIP-2335 keystore of the new member.
-    #[arg(long)]
-    keystore: PathBuf,
-    /// File whose first line is the keystore's password.
-    #[arg(long)]
-    password_file: PathBuf,
+    #[command(flatten)]
+    key: KeyArguments,
     /// Receives the member's share of the fees.
     #[arg(long)]
     fee_address: Address,
@@ -68,7 +64,7 @@ struct Offer {
 }
 
 pub(super) fn offer(arguments: &OfferArguments) -> Outcome {
-    let secret = unlock(&arguments.keystore, &arguments.password_file).map_err(Failure::work)?;
+    let secret = arguments.key.unlock()?;
     let custody = custody_key(&secret, arguments.custody_generation)
         .ok_or_else(|| Failure::work("the keystore has no such key"))?;
     let Member { public_key, proof_of_possession, fee_address } = member(&secret, arguments.fee_address);

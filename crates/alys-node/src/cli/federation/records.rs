@@ -1,10 +1,8 @@
 //! The records of all changes, taken from a node's blocks: a custody signer follows the federation by them.
 
 use super::current::NodeChain;
-use super::submit::keep;
+use super::record::{decode, keep};
 use crate::cli::failure::{Failure, Outcome};
-use alys_primitives::FederationChange;
-use alys_primitives::ssz::Decode as _;
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -41,8 +39,7 @@ pub(super) async fn records(arguments: &RecordsArguments) -> Outcome {
         // A change takes effect that many blocks after the one that carries it, or never.
         let carrier = block(&node, first.saturating_sub(node.spec.epoch_delay)).await?;
         let text = carrier["federationChange"].as_str().unwrap_or_default();
-        let bytes = hex::decode(text.trim_start_matches("0x")).unwrap_or_default();
-        let change = FederationChange::from_ssz_bytes(&bytes).ok().filter(|change| change.epoch.0 == epoch);
+        let change = decode(text).filter(|change| change.epoch.0 == epoch);
         let change =
             change.ok_or_else(|| Failure::work(format!("no change of epoch {epoch} where it was looked for")))?;
         let path = arguments.out.join(format!("change-{epoch}"));

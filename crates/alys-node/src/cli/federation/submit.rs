@@ -2,14 +2,14 @@
 
 use super::current::NodeChain;
 use super::proposal::Proposal;
+use super::record::keep;
 use crate::cli::failure::{Failure, Outcome};
-use crate::key_files::write_private;
 use crate::rpc_client::RpcClientError;
 use alys_chain::FederationError;
 use alys_primitives::ssz::Encode as _;
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Args)]
 pub(in crate::cli) struct SubmitArguments {
@@ -60,15 +60,6 @@ fn merged(paths: &[PathBuf]) -> Result<Proposal, Failure> {
         first.merge(copy);
     }
     Ok(first)
-}
-
-/// The same record again is fine, another one in its place is not.
-pub(super) fn keep(path: &Path, text: &str) -> Outcome {
-    if std::fs::read(path).is_ok_and(|known| known == text.as_bytes()) {
-        return Ok(());
-    }
-    write_private(path, text.as_bytes())
-        .map_err(|error| Failure::work(error).help("records are never overwritten: name another file"))
 }
 
 /// The node's refusal, with what can be done about it.
