@@ -286,6 +286,11 @@ impl PegLedger {
         self.recorded.get(index)
     }
 
+    /// Recorded transactions whose blocks left the best branch of the chain's own view.
+    pub fn lost(&self) -> impl Iterator<Item = &Recorded> {
+        self.recorded.iter().filter(|recorded| recorded.is_lost)
+    }
+
     /// Open requests, oldest first.
     pub fn requests(&self) -> &[Request] {
         &self.requests

@@ -2,6 +2,7 @@
 //!
 //! Signing takes only the chain: a member whose Bitcoin is away signs all the same, and the others send.
 
+use super::lost::Lost;
 use super::member_signer::{CustodyChoice, MemberSigner};
 use super::payments::{PaymentFailure, PaymentState, PaymentStatus, Payments, Signing, newest_final, signed};
 use super::scanner::{Scanner, pegin_record};
@@ -98,6 +99,7 @@ pub struct BridgeActor<B> {
     custodies: Vec<CustodyEntry>,
     payments: Payments,
     sweeps: Sweeps,
+    lost: Lost,
     /// Rounds since the start.
     rounds: u64,
     /// When each payment was sent last, by transaction.
@@ -128,6 +130,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
             custodies: Vec::new(),
             payments: Payments::default(),
             sweeps: Sweeps::default(),
+            lost: Lost::default(),
             rounds: 0,
             sent: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -275,6 +278,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
                 known.extend(status.map(|status| (batch.number, PaymentStatus { state, ..status })));
             }
         }
+        self.lost.send(&self.ports.bitcoin, peg.ledger(), self.rounds).await?;
         offer.pegins = self.deposits(peg, offer.headers.len());
         let message = ChainMessage::PegOffer(Box::new(offer));
         if self.ports.chain.tell(message).await.is_err() {
@@ -330,21 +334,23 @@ impl<B: BitcoinPort> BridgeActor<B> {
         Ok(bytes.collect())
     }
 
-    /// Deposits that are deep enough once the chain has the offered headers, and that it has not recorded.
+    /// Deposits that are deep enough once the chain has the offered headers, and that it has not recorded; and whatever it has
+    /// recorded in a block that left the best branch since.
     fn deposits(&self, peg: &Peg, offered_headers: usize) -> Vec<alys_primitives::PegInRecord> {
         let Some(scanner) = &self.scanner else { return Vec::new() };
         let ahead = u64::try_from(offered_headers).unwrap_or(0);
         let tip = peg.headers().tip_height().saturating_add(ahead);
         let deep =
             |height: u32| tip.saturating_add(1).saturating_sub(u64::from(height)) >= self.rules.spec().confirmations;
-        let mut waiting: Vec<_> = scanner
-            .found()
-            .values()
+        let recorded = |txid: &Txid| peg.ledger().find_recorded(&B256::from(txid.to_byte_array()));
+        let deposits = scanner.found().values();
+        let deposits = deposits.filter(|found| recorded(&found.txid).is_none_or(|recorded| recorded.is_lost));
+        // Our own payments come to the books by settlements; only in another block than that they come this way.
+        let payments = scanner.payments().values();
+        let payments = payments.filter(|found| recorded(&found.txid).is_some_and(|recorded| recorded.is_lost));
+        let mut waiting: Vec<_> = deposits
+            .chain(payments)
             .filter(|found| deep(found.height))
-            .filter(|found| {
-                let txid = B256::from(found.txid.to_byte_array());
-                peg.ledger().find_recorded(&txid).is_none_or(|recorded| recorded.is_lost)
-            })
             .filter_map(|found| Some((found.height, found.txid, found.record.clone()?)))
             .collect();
         waiting.sort_unstable_by_key(|(height, txid, _)| (*height, *txid));

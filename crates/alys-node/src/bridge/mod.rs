@@ -6,6 +6,7 @@
 
 mod actor;
 mod custody_key;
+mod lost;
 mod member_signer;
 mod payments;
 mod scanner;

@@ -31,6 +31,7 @@ pub struct Scanner {
     /// Hashes of the blocks that were looked through, oldest first.
     blocks: VecDeque<BlockHash>,
     found: BTreeMap<Txid, Found>,
+    payments: BTreeMap<Txid, Found>,
 }
 
 impl Scanner {
@@ -55,11 +56,18 @@ impl Scanner {
         &self.found
     }
 
+    /// Payments that bring something back to the federation, by transaction. The chain takes them by settlements, and from
+    /// here if their block has left the best branch since.
+    pub fn payments(&self) -> &BTreeMap<Txid, Found> {
+        &self.payments
+    }
+
     /// Takes back the newest block: it left the best branch.
     pub fn step_back(&mut self) {
         let height = self.next_height().saturating_sub(1);
         if self.blocks.pop_back().is_some() {
             self.found.retain(|_, found| found.height < height);
+            self.payments.retain(|_, found| found.height < height);
         }
     }
 
@@ -69,6 +77,7 @@ impl Scanner {
             self.base = self.base.saturating_add(1);
         }
         self.found.retain(|_, found| found.height >= height);
+        self.payments.retain(|_, found| found.height >= height);
     }
 
     /// Looks through the block at [`Scanner::next_height`]. Transactions that spend one of `ours` are payments, whose
@@ -85,9 +94,7 @@ impl Scanner {
         }
         let height = self.next_height();
         for (position, transaction) in block.txdata.iter().enumerate() {
-            if transaction.input.iter().any(|input| ours(&input.previous_output)) {
-                continue;
-            }
+            let is_payment = transaction.input.iter().any(|input| ours(&input.previous_output));
             let in_time = |script: &Script| rules.takes_deposits(ledger, script, u64::from(height));
             let minimum = rules.spec().min_pegin;
             let late = || {
@@ -99,7 +106,8 @@ impl Scanner {
             let txid = transaction.compute_txid();
             let proof = FoundTransaction::in_block(block, height, position);
             let record = proof.and_then(|found| pegin_record(&found)).map(Arc::new);
-            self.found.insert(txid, Found { txid, height, deposit, record });
+            let kind = if is_payment { &mut self.payments } else { &mut self.found };
+            kind.insert(txid, Found { txid, height, deposit, record });
         }
         self.blocks.push_back(block.block_hash());
         true

@@ -1,7 +1,7 @@
 //! The story of a custody that changes hands while the chain runs: five members of whom one is lost with its key, four who
 //! take over. A test and `cargo xtask demo peg --rotate` play it, with the commands that operators use.
 
-#![allow(unreachable_pub, reason = "shared by a test and an example")]
+#![allow(dead_code, unreachable_pub, reason = "tests and an example each use their part")]
 
 use crate::peg_world::{Backend, BitcoinWallet, Result, World, number, same, wei, words};
 use alys_bitcoin::BitcoinPort as _;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Members at first; the last one is lost.
-const MEMBERS: usize = 5;
+pub const MEMBERS: usize = 5;
 
 /// Those who stay.
-const STAY: usize = MEMBERS - 1;
+pub const STAY: usize = MEMBERS - 1;
 
 /// How many of those who stay must sign for the new coins.
 const THRESHOLD: usize = 3;
@@ -45,18 +45,7 @@ pub async fn play(binary: &Path, folder: &Path, backend: &Backend, tell: impl Fn
     }
     tell(format!("{} and {} satoshis came in and are credited", BEFORE[0], BEFORE[1]));
 
-    let announced = change(&mut world, &tell).await?;
-    for member in 0..STAY {
-        let asked = ("alys_federation", json!([]));
-        let now = world.until("the new epoch", member, asked, |told| told["epoch"] == 1).await?;
-        same("members", now["members"].as_array().map(Vec::len), Some(STAY))?;
-        let asked = ("alys_custody", json!([]));
-        world.until("the new custody", member, asked, |told| told["custodies"][1]["isCurrent"] == true).await?;
-    }
-    let (new, descriptor) = deposit_address(&world).await?;
-    same("the address that members signed for", &announced, &new)?;
-    tell(format!("epoch 1 began; deposits go to {new}\n  {descriptor}"));
-
+    let new = hand_over(&mut world, &tell).await?;
     let (old_script, new_script) = (script(&old)?, script(&new)?);
     let mut absorbed = sweep(&world, BEFORE.iter().sum(), &new_script, &tell).await?;
     deposit(&world, &mut wallet, &old, IN_GRACE, Address::repeat_byte(0x53)).await?;
@@ -109,6 +98,22 @@ pub async fn play(binary: &Path, folder: &Path, backend: &Backend, tell: impl Fn
     Ok(())
 }
 
+/// The members that stay take over from those who held the coins; gives their address.
+pub async fn hand_over(world: &mut World, tell: &impl Fn(String)) -> Result<String> {
+    let announced = change(world, tell).await?;
+    for member in 0..STAY {
+        let asked = ("alys_federation", json!([]));
+        let now = world.until("the new epoch", member, asked, |told| told["epoch"] == 1).await?;
+        same("members", now["members"].as_array().map(Vec::len), Some(STAY))?;
+        let asked = ("alys_custody", json!([]));
+        world.until("the new custody", member, asked, |told| told["custodies"][1]["isCurrent"] == true).await?;
+    }
+    let (new, descriptor) = deposit_address(world).await?;
+    same("the address that members signed for", &announced, &new)?;
+    tell(format!("epoch 1 began; deposits go to {new}\n  {descriptor}"));
+    Ok(new)
+}
+
 /// The members that stay name four new keys and leave out the lost one; gives the address that they sign for.
 async fn change(world: &mut World, tell: &impl Fn(String)) -> Result<String> {
     let members = world.call(0, "alys_federation", json!([])).await?;
@@ -151,32 +156,43 @@ async fn change(world: &mut World, tell: &impl Fn(String)) -> Result<String> {
 }
 
 /// Where a member says that deposits go, and the descriptor.
-async fn deposit_address(world: &World) -> Result<(String, String)> {
+pub async fn deposit_address(world: &World) -> Result<(String, String)> {
     let asked = ("alys_depositAddress", json!([]));
     let told = world.until("an address", 0, asked, |answer| answer["address"].is_string()).await?;
     let text = |field: &str| Ok::<_, &str>(told[field].as_str().ok_or("no text")?.to_owned());
     Ok((text("address")?, text("descriptor")?))
 }
 
-async fn deposit(world: &World, wallet: &mut BitcoinWallet, to: &str, sats: u64, account: Address) -> Result<()> {
+pub async fn deposit(world: &World, wallet: &mut BitcoinWallet, to: &str, sats: u64, account: Address) -> Result<()> {
     let txid = world.bitcoin.broadcast(wallet.deposit(to, sats, account)?).await?;
     world.waits_for_a_block(txid).await?;
     world.confirm(6).await?;
     world.credited(0..STAY, account, sats).await
 }
 
+/// Waits until the old custody's coins are being swept; gives the newest attempt.
+pub async fn begun_sweep(world: &World) -> Result<Txid> {
+    let asked = ("alys_custody", json!([]));
+    let begun = world.until("a sweep", 0, asked, |told| told["custodies"][0]["sweep"]["txid"].is_string()).await?;
+    Ok(begun["custodies"][0]["sweep"]["txid"].as_str().ok_or("no txid")?.parse()?)
+}
+
+/// Waits until every member that stays has settled the sweep, and the old custody holds nothing.
+pub async fn swept(world: &World) -> Result<()> {
+    for member in 0..STAY {
+        let asked = ("alys_custody", json!([]));
+        let swept = |told: &Value| told["custodies"][0]["sats"] == 0 && told["custodies"][0]["sweep"].is_null();
+        world.until("the end of the sweep", member, asked, swept).await?;
+    }
+    Ok(())
+}
+
 /// Waits for the sweep of the old custody's coins, which are these, lets Bitcoin take it, and checks it there; gives its fee.
 async fn sweep(world: &World, sats: u64, to: &ScriptBuf, tell: &impl Fn(String)) -> Result<u64> {
-    let asked = ("alys_custody", json!([]));
-    let begun =
-        world.until("a sweep", 0, asked.clone(), |told| told["custodies"][0]["sweep"]["txid"].is_string()).await?;
-    let txid: Txid = begun["custodies"][0]["sweep"]["txid"].as_str().ok_or("no txid")?.parse()?;
+    let txid = begun_sweep(world).await?;
     world.waits_for_a_block(txid).await?;
     world.confirm(6).await?;
-    for member in 0..STAY {
-        let swept = |told: &Value| told["custodies"][0]["sats"] == 0 && told["custodies"][0]["sweep"].is_null();
-        world.until("the end of the sweep", member, asked.clone(), swept).await?;
-    }
+    swept(world).await?;
     let transaction = found(world, txid).await?;
     let [output] = &transaction.output[..] else { return Err("a sweep has one output".into()) };
     same("where a sweep goes", &output.script_pubkey, to)?;
@@ -187,7 +203,7 @@ async fn sweep(world: &World, sats: u64, to: &ScriptBuf, tell: &impl Fn(String))
     Ok(fee)
 }
 
-async fn found(world: &World, txid: Txid) -> Result<Transaction> {
+pub async fn found(world: &World, txid: Txid) -> Result<Transaction> {
     Ok(world.bitcoin.find_transaction(txid).await?.ok_or("a transaction is in no block")?.transaction)
 }
 
@@ -202,6 +218,6 @@ async fn spent(world: &World, transaction: &Transaction) -> Result<Vec<bitcoin::
     Ok(coins)
 }
 
-fn script(address: &str) -> Result<ScriptBuf> {
+pub fn script(address: &str) -> Result<ScriptBuf> {
     Ok(address.parse::<bitcoin::Address<_>>()?.require_network(Network::Regtest)?.script_pubkey())
 }

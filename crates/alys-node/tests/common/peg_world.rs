@@ -5,12 +5,11 @@
 #![allow(unreachable_pub, reason = "shared by tests and examples")]
 
 use alys_bitcoin::core_rpc::{Auth, CoreConfig};
-use alys_bitcoin::regtest::subsidy;
-use alys_bitcoin::{BitcoinPort as _, CoreRpc, grind};
+use alys_bitcoin::{BitcoinPort as _, CoreRpc};
 use alys_node::evm_account::{Call, EvmAccount};
 use alys_node::rpc_client::{RpcClient, RpcClientError};
 use alys_primitives::{Address, U256};
-use bitcoin::{ScriptBuf, Txid};
+use bitcoin::Txid;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -21,6 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+#[path = "bitcoin_blocks.rs"]
+mod bitcoin_blocks;
 #[path = "bitcoin_wallet.rs"]
 mod bitcoin_wallet;
 
@@ -100,7 +101,9 @@ pub struct World {
     flags: Vec<String>,
     members: Vec<Member>,
     miner: Option<Process>,
-    _bitcoin: Process,
+    backend: Backend,
+    bitcoin_port: u16,
+    bitcoin_process: Option<Process>,
     /// The shared Bitcoin.
     pub bitcoin: CoreRpc,
 }
@@ -111,7 +114,8 @@ impl World {
         let ports = free_ports(members * 3 + 1)?;
         let mut ports = ports.into_iter();
         let mut port = || ports.next().ok_or("too few ports");
-        let (process, bitcoin, flags) = start_bitcoin(binary, folder, backend, port()?)?;
+        let bitcoin_port = port()?;
+        let (process, bitcoin, flags) = start_bitcoin(binary, folder, backend, bitcoin_port)?;
 
         let chain = folder.join("chain");
         let made = Command::new(binary)
@@ -131,7 +135,19 @@ impl World {
         let list = (0..members).map(|index| member(folder, index, &places, &flags));
         let members = list.collect();
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut world = Self { binary, folder, places, flags, members, miner: None, _bitcoin: process, bitcoin };
+        let (backend, bitcoin_process) = (backend.clone(), Some(process));
+        let mut world = Self {
+            binary,
+            folder,
+            places,
+            flags,
+            members,
+            miner: None,
+            backend,
+            bitcoin_port,
+            bitcoin_process,
+            bitcoin,
+        };
         world.bitcoin_answers().await?;
         for index in 0..world.members.len() {
             world.start_signer(index)?;
@@ -363,62 +379,6 @@ impl World {
         self.start_signer(index)
     }
 
-    /// Mines Bitcoin blocks with what waits in the pool.
-    pub async fn mine(&self, payout: &ScriptBuf, blocks: u32) -> Result<Vec<Txid>> {
-        let mut coinbases = Vec::new();
-        for number in 0..blocks {
-            let template = self.bitcoin.block_template().await?;
-            // Two blocks of one second would else be twins.
-            let coinbase = template.coinbase(payout, &number.to_le_bytes())?;
-            let mut header = template.header(&coinbase);
-            while grind(&mut header, 1_000_000)?.is_none() {}
-            coinbases.push(coinbase.compute_txid());
-            self.bitcoin.submit_block(template.block(header, coinbase)).await?;
-        }
-        Ok(coinbases)
-    }
-
-    /// Mines blocks that pay nobody in particular.
-    pub async fn confirm(&self, blocks: u32) -> Result<()> {
-        self.mine(&ScriptBuf::new_op_return([0; 4]), blocks).await.map(drop)
-    }
-
-    /// Replaces the newest `depth` blocks by one more empty ones.
-    pub async fn reorganise(&self, depth: u32) -> Result<()> {
-        let mut template = self.bitcoin.block_template().await?;
-        let base = template.height.checked_sub(depth + 1).ok_or("too few blocks")?;
-        let fork = self.bitcoin.header_at(base).await?.ok_or("no block to fork from")?;
-        (template.previous, template.height) = (fork.hash, base + 1);
-        template.transactions.clear();
-        for _ in 0..=depth {
-            template.coinbase_value = subsidy(template.height);
-            let coinbase = template.coinbase(&ScriptBuf::new_op_return([7; 4]), b"fork")?;
-            let mut header = template.header(&coinbase);
-            while grind(&mut header, 1_000_000)?.is_none() {}
-            let block = template.block(header, coinbase);
-            (template.previous, template.height) = (block.block_hash(), template.height + 1);
-            template.time += 1;
-            self.bitcoin.submit_block(block).await?;
-        }
-        let best = self.bitcoin.best_block().await?;
-        if best.hash == template.previous { Ok(()) } else { Err("the branch did not win".into()) }
-    }
-
-    /// Waits until a transaction can be mined: a template made a moment after a send may lack it.
-    pub async fn waits_for_a_block(&self, txid: Txid) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let template = self.bitcoin.block_template().await?;
-            if template.transactions.iter().any(|entry| entry.txid == txid) {
-                return Ok(());
-            }
-            if began.elapsed() > PATIENCE {
-                return Err(format!("transaction {txid} never came into a template").into());
-            }
-            tokio::time::sleep(GLANCE).await;
-        }
-    }
-
     /// The ends of the members' logs.
     pub fn logs(&self) -> String {
         let tail = |member: &Member| {
@@ -427,6 +387,14 @@ impl World {
             format!("{}:\n{}\n", member.log.display(), lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
         };
         self.members.iter().map(tail).collect()
+    }
+
+    /// Kills the Bitcoin and starts it again: its blocks are kept, what waited in its pool is not.
+    pub async fn restart_bitcoin(&mut self) -> Result<()> {
+        self.bitcoin_process = None;
+        let (process, bitcoin, _) = start_bitcoin(&self.binary, &self.folder, &self.backend, self.bitcoin_port)?;
+        (self.bitcoin_process, self.bitcoin) = (Some(process), bitcoin);
+        self.bitcoin_answers().await
     }
 
     async fn bitcoin_answers(&self) -> Result<()> {
