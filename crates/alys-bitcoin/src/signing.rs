@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use alys_chain::peg::{Custody, Payment};
+use alys_chain::peg::{Custody, Payment, possession_message};
+use alys_primitives::{CustodyOffer, Epoch, FixedBytes, PublicKeyBytes, Root};
 use bitcoin::hashes::Hash as _;
 use bitcoin::key::Keypair;
 use bitcoin::psbt::Psbt;
@@ -152,6 +153,15 @@ impl CustodyKey {
     /// The public half, as the chain spec has it.
     pub fn public_key(&self) -> XOnlyPublicKey {
         self.keypair.x_only_public_key().0
+    }
+
+    /// Offers the key for the custody of a chain, in `epoch` and in the name of its holder, with proof that it is held.
+    pub fn offer(&self, holder: PublicKeyBytes, genesis_root: &Root, epoch: Epoch) -> CustodyOffer {
+        let key = self.public_key().serialize().into();
+        let mut offer = CustodyOffer { key, holder, proof: FixedBytes::ZERO };
+        let message = possession_message(genesis_root, epoch, &offer);
+        offer.proof = FixedBytes(self.secp.sign_schnorr_no_aux_rand(&message, &self.keypair).serialize());
+        offer
     }
 
     /// Signs every input of a payment that the caller derived from its own state. Without auxiliary randomness

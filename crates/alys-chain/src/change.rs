@@ -1,11 +1,16 @@
 //! A change of the federation: a record that a quorum of the current one signed (protocol section 7).
 
 use crate::{
-    GenesisError, constants::Constants, error::FederationError, federation::Federation, peg::Custody, scheme::Scheme,
+    GenesisError,
+    constants::Constants,
+    error::FederationError,
+    federation::Federation,
+    peg::{self, Custody},
+    scheme::Scheme,
 };
 use alys_crypto::{DomainType, SigningRoot};
 use alys_primitives::{
-    ChainSpec, Custodians, Epoch, FederationChange, FixedBytes, Members, Optional, Root, TreeHash as _,
+    ChainSpec, Custodians, Epoch, FederationChange, FixedBytes, Members, OfferedCustody, Optional, Root, TreeHash as _,
 };
 use std::sync::Arc;
 use tree_hash_derive::TreeHash;
@@ -17,18 +22,27 @@ struct ChangeData {
     epoch: Epoch,
     /// Hash-tree-root of the new members.
     members_root: Root,
-    /// Hash-tree-root of the list of new custodians, which is empty or has one entry.
+    /// Hash-tree-root of the list of new custodians with their proofs, which is empty or has one entry.
     custody_root: Root,
 }
 
-/// Checks that custodians can hold the deposits of this chain.
-pub(crate) fn check_custody(constants: &Constants, custodians: &Custodians) -> Result<(), FederationError> {
+/// Checks that custodians, named by a change of this epoch, can hold the deposits of this chain, and that each holds its key.
+pub(crate) fn check_custody(
+    constants: &Constants,
+    epoch: Epoch,
+    offered: &OfferedCustody,
+) -> Result<(), FederationError> {
     if constants.peg.is_none() {
         return Err(FederationError::NoPeg);
     }
+    let custodians = offered.custodians();
     custodians.validate().map_err(FederationError::Custodians)?;
-    Custody::of(custodians)?;
-    Ok(())
+    Custody::of(&custodians)?;
+    let is_held = |offer| peg::is_held(&constants.genesis_root, epoch, offer);
+    match offered.offers.iter().position(|offer| !is_held(offer)) {
+        Some(index) => Err(FederationError::CustodyPossession { index }),
+        None => Ok(()),
+    }
 }
 
 /// What a record decides, whoever signed it: chain, epoch, members and custodians. Two records with one root are one change.
@@ -36,7 +50,7 @@ pub fn change_root(change: &FederationChange) -> Root {
     data(change.genesis_root, change.epoch, &change.members, &change.custody).tree_hash_root()
 }
 
-fn data(genesis_root: Root, epoch: Epoch, members: &Members, custody: &Optional<Custodians>) -> ChangeData {
+fn data(genesis_root: Root, epoch: Epoch, members: &Members, custody: &Optional<OfferedCustody>) -> ChangeData {
     ChangeData { genesis_root, epoch, members_root: members.tree_hash_root(), custody_root: custody.tree_hash_root() }
 }
 
@@ -46,7 +60,7 @@ pub(crate) fn signing_root(
     version: FixedBytes<4>,
     epoch: Epoch,
     members: &Members,
-    custody: &Optional<Custodians>,
+    custody: &Optional<OfferedCustody>,
 ) -> SigningRoot {
     let data = data(constants.genesis_root, epoch, members, custody);
     constants.signing_root(DomainType::FederationChange, version, data.tree_hash_root())
@@ -101,7 +115,7 @@ pub fn follow_custody(spec: ChainSpec, changes: &[FederationChange]) -> Result<V
             Err(FederationError::Epoch { found: change.epoch, expected: Epoch(epoch) })
         };
         federation = verdict.map_err(|error| FollowError::Change { position, error })?;
-        found.extend(change.custody.first().cloned());
+        found.extend(change.custody.first().map(OfferedCustody::custodians));
     }
     Ok(found)
 }
@@ -126,7 +140,7 @@ pub(crate) fn verify(
     }
     verdict?;
     if let Some(custodians) = change.custody.first() {
-        check_custody(constants, custodians)?;
+        check_custody(constants, change.epoch, custodians)?;
     }
     federation(constants, &change.members).map(Arc::new)
 }

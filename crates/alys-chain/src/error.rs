@@ -371,6 +371,12 @@ pub enum FederationError {
     /// Custodians that make no script.
     #[error("custody: {0}")]
     Custody(#[from] crate::peg::CustodyError),
+    /// A custody key without proof, for this chain and epoch, that its holder holds it.
+    #[error("custody key {index}: nothing proves that its holder holds it")]
+    CustodyPossession {
+        /// Position of the key.
+        index: usize,
+    },
     /// Not signed by a quorum.
     #[error("certificate: {0}")]
     Certificate(#[from] CertificateError),
@@ -390,6 +396,7 @@ impl FederationError {
             Self::NoPeg => "no-peg",
             Self::Custodians(_) => "custodians",
             Self::Custody(_) => "custody-key",
+            Self::CustodyPossession { .. } => "custody-possession",
             Self::Certificate(CertificateError::NoQuorum { .. }) => "no-quorum",
             Self::Certificate(CertificateError::NoMember { .. }) => "no-member",
             Self::Certificate(CertificateError::Signature) => "signature",

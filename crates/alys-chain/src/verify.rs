@@ -14,7 +14,7 @@ use crate::{
 };
 use alys_auxpow::{AuxPow, Target};
 use alys_primitives::{
-    Approval, AuxPowRecord, B256, Custodians, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization,
+    Approval, AuxPowRecord, B256, Epoch, Evidence, FederationChange, FixedBytes, Members, Notarization, OfferedCustody,
     Optional, Pause, PublicKeyBytes, Root, SignedBlock, TreeHash as _, VariableList,
 };
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
@@ -318,7 +318,7 @@ impl Verifier {
         &self,
         epoch: Epoch,
         members: &Members,
-        custody: &Optional<Custodians>,
+        custody: &Optional<OfferedCustody>,
     ) -> alys_crypto::SigningRoot {
         let version = self.constants.versions().next().unwrap_or_default();
         change::signing_root(&self.constants, version, epoch, members, custody)
@@ -332,12 +332,13 @@ impl Verifier {
         change::federation(&self.constants, members).map(|_| ())
     }
 
-    /// Checks that custodians could hold the deposits, before anybody signs for them.
+    /// Checks that custodians could hold the deposits, and hold their keys, before anybody signs for them in `epoch`.
     ///
     /// # Errors
-    /// [`FederationError::NoPeg`], [`FederationError::Custodians`] or [`FederationError::Custody`].
-    pub fn custodians(&self, custodians: &Custodians) -> Result<(), FederationError> {
-        change::check_custody(&self.constants, custodians)
+    /// [`FederationError::NoPeg`], [`FederationError::Custodians`], [`FederationError::Custody`] or
+    /// [`FederationError::CustodyPossession`].
+    pub fn custodians(&self, epoch: Epoch, offered: &OfferedCustody) -> Result<(), FederationError> {
+        change::check_custody(&self.constants, epoch, offered)
     }
 
     fn change(&self, epoch: Epoch, change: &FederationChange) -> Result<Arc<Federation>, FederationError> {

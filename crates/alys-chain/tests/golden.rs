@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may stop")]
 
-use alys_chain::{ChainState, proof::BlockProof, testing::Fixture};
+use alys_chain::{
+    ChainState,
+    proof::BlockProof,
+    testing::{Fixture, offered_custody},
+};
 use alys_primitives::{
     Address, Approval, ApprovalData, AuxBundle, AuxPowRecord, B256, BitVector, BlockBody, BlockHeader, Epoch, Evidence,
     ExecutionPayload, FederationChange, Gwei, Height, Notarization, Pause, ProposalEquivocation, Root, SignatureBytes,
@@ -119,7 +123,7 @@ fn change() -> FederationChange {
         genesis_root: root(1),
         epoch: Epoch(2),
         members: Fixture::new(2).spec.members,
-        custody: alys_primitives::Optional::default(),
+        custody: VariableList::new(vec![offered_custody(&[[7; 32], [8; 32]], 2, &root(1), Epoch(2))]).unwrap(),
         bitfield: bits(),
         aggregate_signature: SignatureBytes::repeat_byte(3),
     }

@@ -6,11 +6,11 @@ use alys_chain::peg::{
     Coin, Custody, CustodyError, Payee, PaymentError, PegRules, PegSpecError, Unclaimed, Unpayable, derive_payment,
     derive_sweep, sweep_coins,
 };
-use alys_chain::testing::{Fixture, SchemeKind};
+use alys_chain::testing::{Fixture, SchemeKind, custody_offer, offered_custody};
 use alys_chain::{CertificateError, FederationError, FollowError, GenesisError, follow_custody};
 use alys_primitives::{
-    B256, BitVector, BitcoinCheckpoint, BitcoinHeaderBytes, Custodians, CustodyKeys, Epoch, FederationChange,
-    FixedBytes, Optional, PegSpec, Sats, SpecError, VariableList,
+    B256, BitVector, BitcoinCheckpoint, BitcoinHeaderBytes, Custodians, CustodyKeys, CustodyOffer, CustodyRecovery,
+    Epoch, FederationChange, FixedBytes, OfferedCustody, Optional, PegSpec, Sats, SpecError, VariableList,
 };
 use bitcoin::key::{Keypair, Secp256k1};
 use bitcoin::{Network, ScriptBuf, XOnlyPublicKey, consensus::serialize};
@@ -61,8 +61,15 @@ fn fixture() -> Fixture {
     fixture
 }
 
+/// Keys of these seeds as their holders offer them in an epoch, the most that must sign for them.
+fn offered(fixture: &Fixture, epoch: u64, seeds: std::ops::Range<u8>) -> OfferedCustody {
+    let threshold = custodians(seeds.clone()).threshold;
+    let secrets: Vec<[u8; 32]> = seeds.map(|seed| [seed; 32]).collect();
+    offered_custody(&secrets, threshold, &fixture.spec.genesis_root(), Epoch(epoch))
+}
+
 /// A record by three of the four members, who stay.
-fn change(fixture: &Fixture, epoch: u64, custodians: Option<Custodians>) -> FederationChange {
+fn change(fixture: &Fixture, epoch: u64, custodians: Option<OfferedCustody>) -> FederationChange {
     let verifier = fixture.genesis(fixture.config(None)).verifier();
     let members = fixture.spec.members.clone();
     let custody = Optional::new(custodians.into_iter().collect()).unwrap();
@@ -119,9 +126,9 @@ fn custodians_are_followed_from_the_spec_through_every_change() {
     let (second, third) = (custodians(11..15), custodians(21..28));
     let changes = [
         change(&fixture, 0, None),
-        change(&fixture, 1, Some(second.clone())),
+        change(&fixture, 1, Some(offered(&fixture, 1, 11..15))),
         change(&fixture, 2, None),
-        change(&fixture, 3, Some(third.clone())),
+        change(&fixture, 3, Some(offered(&fixture, 3, 21..28))),
     ];
     assert_eq!(follow_custody(fixture.spec.clone(), &[]), Ok(Vec::new()));
     assert_eq!(follow_custody(fixture.spec.clone(), &changes), Ok(vec![second, third]));
@@ -144,18 +151,50 @@ fn custodians_are_followed_from_the_spec_through_every_change() {
 #[test]
 fn custodians_that_cannot_hold_deposits_are_refused_though_a_quorum_wants_them() {
     let fixture = fixture();
-    let refused = |fixture: &Fixture, custodians: Custodians| {
+    let refused = |fixture: &Fixture, custodians: OfferedCustody| {
         let verifier = fixture.genesis(fixture.config(None)).verifier();
         verifier.federation_change(change(fixture, 0, Some(custodians))).unwrap_err()
     };
-    let weak = refused(&fixture, Custodians { threshold: 1, ..custodians(11..15) });
+    let good = offered(&fixture, 0, 11..15);
+    let weak = refused(&fixture, OfferedCustody { threshold: 1, ..good.clone() });
     assert!(matches!(weak, FederationError::Custodians(SpecError::OutOfRange { .. })), "{weak}");
-    let mut keys = custodians(11..15);
-    keys.keys[3] = B256::repeat_byte(0xff);
+    let mut keys = good.clone();
+    keys.offers[3].key = B256::repeat_byte(0xff);
     let no_point = refused(&fixture, keys);
     assert!(matches!(no_point, FederationError::Custody(CustodyError::Key { index: 3, .. })), "{no_point}");
     let without = Fixture::with_scheme(4, SchemeKind::Bls);
-    assert_eq!(refused(&without, custodians(11..15)), FederationError::NoPeg);
+    assert_eq!(refused(&without, offered(&without, 0, 11..15)), FederationError::NoPeg);
+}
+
+#[test]
+fn a_custody_key_counts_only_with_proof_for_this_chain_epoch_and_holder() {
+    let fixture = fixture();
+    let genesis_root = fixture.spec.genesis_root();
+    let verifier = fixture.genesis(fixture.config(None)).verifier();
+    let good = offered(&fixture, 0, 11..15);
+    assert!(verifier.federation_change(change(&fixture, 0, Some(good.clone()))).is_ok());
+    assert_eq!(verifier.custodians(Epoch(0), &good), Ok(()));
+    let holder = good.offers[2].holder;
+    let wrong = [
+        ("of another chain", custody_offer(&[13; 32], holder, &B256::repeat_byte(1), Epoch(0))),
+        ("of another epoch", custody_offer(&[13; 32], holder, &genesis_root, Epoch(1))),
+        ("of another key", CustodyOffer { proof: good.offers[1].proof, ..good.offers[2].clone() }),
+        ("in another name", CustodyOffer { holder: good.offers[1].holder, ..good.offers[2].clone() }),
+        ("of nothing", CustodyOffer { proof: FixedBytes::ZERO, ..good.offers[2].clone() }),
+        ("out of range", CustodyOffer { proof: FixedBytes::repeat_byte(0xff), ..good.offers[2].clone() }),
+    ];
+    for (what, offer) in wrong {
+        let mut custody = good.clone();
+        custody.offers[2] = offer;
+        let refused = FederationError::CustodyPossession { index: 2 };
+        assert_eq!(verifier.custodians(Epoch(0), &custody), Err(refused.clone()), "{what}");
+        assert_eq!(refused.rule(), "custody-possession");
+        // A quorum's signatures don't help, neither here nor for somebody who follows the records alone.
+        let record = change(&fixture, 0, Some(custody));
+        assert_eq!(verifier.federation_change(record.clone()).unwrap_err(), refused, "{what}");
+        let followed = follow_custody(fixture.spec.clone(), &[record]);
+        assert_eq!(followed, Err(FollowError::Change { position: 0, error: refused }), "{what}");
+    }
 }
 
 #[test]

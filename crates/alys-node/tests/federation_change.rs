@@ -14,9 +14,7 @@ use alys_node::key_files::{generate_key, write_keystore};
 use alys_node::rpc_client::{RpcClient, RpcClientError};
 use alys_node::{DevBitcoin, Node, NodeBuilder, Validator};
 use alys_primitives::ssz::{Decode as _, Encode as _};
-use alys_primitives::{
-    Address, BitVector, Custodians, CustodyKeys, Epoch, FederationChange, Members, Optional, VariableList,
-};
+use alys_primitives::{Address, BitVector, Epoch, FederationChange, Members, OfferedCustody, Optional, VariableList};
 use alys_store::signing::{RecordIdentity, SigningRecord, Watermarks};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -129,12 +127,14 @@ impl World {
         }
     }
 
-    /// What a new member offers, as a file.
-    fn offer(&self, who: &str, generation: &str) -> String {
+    /// What a new member offers in an epoch, as a file.
+    fn offer(&self, who: &str, generation: &str, epoch: &str) -> String {
+        let chain =
+            ["--chain-spec", &self.path("chain.json"), "--genesis", &self.path("genesis.json"), "--epoch", epoch];
         let keys = ["--keystore", &self.path(&format!("{who}.json")), "--password-file", &self.path("password")];
         let fees = ["--fee-address", "0x0505050505050505050505050505050505050505", "--custody-generation", generation];
-        let said = self.done(&[&["offer"][..], &keys, &fees].concat());
-        let path = self.path(&format!("{who}-offer-{generation}"));
+        let said = self.done(&[&["offer"][..], &chain, &keys, &fees].concat());
+        let path = self.path(&format!("{who}-offer-{generation}-{epoch}"));
         std::fs::write(&path, said).unwrap();
         path
     }
@@ -156,7 +156,7 @@ impl World {
         &self,
         epoch: u64,
         members: &Members,
-        custody: &Optional<Custodians>,
+        custody: &Optional<OfferedCustody>,
         signers: usize,
     ) -> FederationChange {
         let root = self.verifier.federation_signing_root(Epoch(epoch), members, custody);
@@ -191,7 +191,7 @@ fn keystore(folder: &Path, name: &str, key: &SecretKey) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_name_new_custodians_and_then_a_new_member() {
     let world = World::start(1).await;
-    let key = world.offer("member-0", "1");
+    let key = world.offer("member-0", "1", "0");
     let proposal = world.propose("custody-change", &["--custodian", &key, "--custody-threshold", "1"]);
     world.done(&strings(&world.sign(&proposal, "member-0")));
     // Signing again adds nothing.
@@ -247,7 +247,11 @@ async fn members_name_new_custodians_and_then_a_new_member() {
 
     // A second member, which is not there: the federation has it, and waits for it.
     keystore(world.folder.path(), "newcomer", &generate_key().unwrap());
-    let offer = world.offer("newcomer", "0");
+    let offer = world.offer("newcomer", "0", "1");
+    // An offer of the epoch before is worth nothing for the custody any more.
+    let (late, threshold) = (world.path("late"), ["--custodian", &key, "--custody-threshold", "1"]);
+    let late = ["propose", "--rpc", &world.rpc, "--out", &late];
+    world.refused(&[&late[..], &threshold].concat(), 1, &["holds for epoch 0, the current one is 1", "offers again"]);
     let proposal = world.propose("member-change", &["--add", &offer]);
     world.done(&strings(&world.sign(&proposal, "member-0")));
     world.done(&["submit", &proposal, "--rpc", &world.rpc]);
@@ -276,11 +280,15 @@ async fn each_refusal_names_its_rule() {
     let world = World::start(4).await;
     let members = world.node.view.borrow().members.as_ref().clone();
     let none = Optional::default();
-    let keys: Vec<_> =
-        world.keys.iter().map(|key| custody_key(key, 1).unwrap().public_key().serialize().into()).collect();
-    let custody = |threshold| -> Optional<Custodians> {
-        let keys = CustodyKeys::new(keys.clone()).unwrap();
-        VariableList::new(vec![Custodians { keys, threshold }]).unwrap()
+    let genesis_root = world.node.spec.genesis_root();
+    let offers = |epoch| {
+        let offer = |key: &SecretKey| {
+            custody_key(key, 1).unwrap().offer(key.public_key().to_bytes().into(), &genesis_root, Epoch(epoch))
+        };
+        VariableList::new(world.keys.iter().map(offer).collect()).unwrap()
+    };
+    let custody = |threshold| -> Optional<OfferedCustody> {
+        VariableList::new(vec![OfferedCustody { offers: offers(0), threshold }]).unwrap()
     };
 
     // What the node says of records that a quorum could have signed.
@@ -298,6 +306,11 @@ async fn each_refusal_names_its_rule() {
     for threshold in [0, 1, 4] {
         assert_eq!(world.rule(&world.record(0, &members, &custody(threshold), 3)).await, "custodians", "{threshold}");
     }
+    let mut unproven = custody(2);
+    unproven[0].offers[3].holder = members[0].public_key;
+    assert_eq!(world.rule(&world.record(0, &members, &unproven, 3)).await, "custody-possession");
+    let stale = VariableList::new(vec![OfferedCustody { offers: offers(1), threshold: 2 }]).unwrap();
+    assert_eq!(world.rule(&world.record(0, &members, &stale, 3)).await, "custody-possession");
     let mut list = members.to_vec();
     list[3].proof_of_possession = list[2].proof_of_possession;
     let unproven = Members::new(list.clone()).unwrap();
@@ -309,7 +322,7 @@ async fn each_refusal_names_its_rule() {
         (json!(["0x1234"]), "no change of the federation"),
         (json!(["zz"]), "no change of the federation"),
         (json!([]), "one argument"),
-        (json!(["0".repeat(64 * 1024 + 1)]), "at most 65536"),
+        (json!(["0".repeat(128 * 1024 + 1)]), "at most 131072"),
     ] {
         let (rule, message) = world.rule_of(params).await;
         assert!(rule.is_none() && message.contains(words), "{message}");
@@ -318,14 +331,25 @@ async fn each_refusal_names_its_rule() {
     // The same by commands.
     let (spare, out) = (generate_key().unwrap(), world.path("refused"));
     keystore(world.folder.path(), "spare", &spare);
-    let offer = world.offer("spare", "0");
+    let offer = world.offer("spare", "0", "0");
     let propose = ["propose", "--rpc", &world.rpc, "--out", &out];
     world.refused(&propose, 2, &["changes nothing"]);
     world.refused(&[&propose[..], &["--custodian", &offer]].concat(), 2, &["--custody-threshold"]);
     let too_many = ["--custodian", &offer, "--custody-threshold", "2"];
     world.refused(&[&propose[..], &too_many].concat(), 1, &["custody_threshold", "`custodians`"]);
-    let no_point = ["--custodian", &"ff".repeat(32), "--custody-threshold", "1"];
+    let custodian = |name: &str, field: &str, value: Value| {
+        let mut offered: Value = serde_json::from_str(&std::fs::read_to_string(&offer).unwrap()).unwrap();
+        offered[field] = value;
+        let path = world.path(name);
+        std::fs::write(&path, offered.to_string()).unwrap();
+        path
+    };
+    let no_point = custodian("no-point", "custody_key", json!(format!("0x{}", "ff".repeat(32))));
+    let no_point = ["--custodian", &no_point, "--custody-threshold", "1"];
     world.refused(&[&propose[..], &no_point].concat(), 1, &["x-only", "`custody-key`"]);
+    let forged = custodian("forged", "custody_proof", json!(format!("0x{}", "01".repeat(64))));
+    let forged = ["--custodian", &forged, "--custody-threshold", "1"];
+    world.refused(&[&propose[..], &forged].concat(), 1, &["nothing proves", "`custody-possession`"]);
     let key = format!("0x{}", hex::encode(spare.public_key().to_bytes()));
     world.refused(&[&propose[..], &["--remove", &key]].concat(), 2, &["no member's key"]);
     world.refused(&[&propose[..], &["--add", &offer, "--add", &offer]].concat(), 1, &["`duplicate`"]);

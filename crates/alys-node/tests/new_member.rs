@@ -19,6 +19,8 @@ async fn story(folder: &Path) -> Result<()> {
     same("its place", &follows["memberIndex"], &json!(null))?;
 
     let mut offer = words(&["federation", "offer", "--fee-address", "0x0505050505050505050505050505050505050505"]);
+    offer.extend(words(&["--epoch", "0"]));
+    offer.extend(world.chain_files());
     offer.extend(world.key_files(newcomer));
     let offered = world.file("offer");
     std::fs::write(&offered, world.command(&offer)?)?;

@@ -1,6 +1,6 @@
 //! The federation and the records by which a quorum of it changes itself.
 
-use crate::{Address, Custodians, Epoch, MaxMembers, Optional, PublicKeyBytes, Root, SignatureBytes};
+use crate::{Address, Epoch, MaxMembers, OfferedCustody, Optional, PublicKeyBytes, Root, SignatureBytes};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
 use ssz_types::{BitVector, VariableList};
@@ -30,8 +30,8 @@ pub struct FederationChange {
     pub epoch: Epoch,
     /// The new federation.
     pub members: Members,
-    /// Who holds the deposits from the next epoch on; empty if that does not change.
-    pub custody: Optional<Custodians>,
+    /// Who holds the deposits from the next epoch on, each with proof that the key is held; empty if that does not change.
+    pub custody: Optional<OfferedCustody>,
     /// Which current members signed.
     pub bitfield: BitVector<MaxMembers>,
     /// Their aggregate signature.

@@ -1,6 +1,6 @@
 //! The constants of the two-way peg (protocol section 7).
 
-use crate::{B256, BitcoinHeaderBytes, FixedBytes, MaxMembers, Sats, SpecError};
+use crate::{B256, BitcoinHeaderBytes, FixedBytes, MaxMembers, PublicKeyBytes, Sats, SpecError};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, typenum};
@@ -144,6 +144,40 @@ impl Custodians {
     /// The first constant that is out of range.
     pub fn validate(&self) -> Result<(), SpecError> {
         check_custody(&self.keys, self.threshold)
+    }
+}
+
+/// A key for the custody, with proof that whoever offers it holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyOffer {
+    /// The x-only public key (BIP-340).
+    pub key: B256,
+    /// Who holds it: the BLS key of the keystore that it comes from.
+    pub holder: PublicKeyBytes,
+    /// Signature by `key` (BIP-340) over chain, epoch and holder; what exactly is the chain crate's to say.
+    pub proof: FixedBytes<64>,
+}
+
+/// Who is to hold the deposits, as a change of the federation names them.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferedCustody {
+    /// Their keys, in the order of their places in the script.
+    pub offers: VariableList<CustodyOffer, MaxMembers>,
+    /// How many of them must sign.
+    pub threshold: u64,
+}
+
+impl OfferedCustody {
+    /// The custodians, without their proofs.
+    pub fn custodians(&self) -> Custodians {
+        let mut keys = CustodyKeys::empty();
+        for offer in &self.offers {
+            // Both lists have one bound.
+            let _ = keys.push(offer.key);
+        }
+        Custodians { keys, threshold: self.threshold }
     }
 }
 

@@ -124,6 +124,8 @@ containers! {
     AuxPowRecord { bundle, proof }
     Member { public_key, proof_of_possession, fee_address }
     Custodians { keys, threshold }
+    CustodyOffer { key, holder, proof }
+    OfferedCustody { offers, threshold }
     FederationChange { genesis_root, epoch, members, custody, bitfield, aggregate_signature }
     Pause { genesis_root, epoch, sequence, pegin_paused, pegout_paused, bitfield, aggregate_signature }
     PegInRecord { bitcoin_block, transaction, index, branch, coinbase, coinbase_branch }
@@ -238,7 +240,7 @@ proptest! {
             ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
             Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
             FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Fork, AuxPowSpec,
-            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, ChainSpec,
+            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, CustodyOffer, OfferedCustody, ChainSpec,
         );
         every!(serialises(&words): Notarization, BlockHeader, AuxBundle, Member, Withdrawal, ChainSpec);
     }
@@ -249,7 +251,7 @@ proptest! {
             ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
             Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
             FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Fork, AuxPowSpec,
-            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, ChainSpec, Slot, Height, Epoch, Sats, Gwei, UnixMillis,
+            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, CustodyOffer, OfferedCustody, ChainSpec, Slot, Height, Epoch, Sats, Gwei, UnixMillis,
         );
     }
 

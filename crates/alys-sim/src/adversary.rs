@@ -4,8 +4,8 @@ use crate::dice::Dice;
 use alys_chain::{PayloadShape, payload_hash, testing::Fixture};
 use alys_crypto::{Domain, DomainType, SigningRoot};
 use alys_primitives::{
-    Approval, ApprovalData, BitVector, BlockHeader, Custodians, Evidence, FederationChange, Member, Members,
-    Notarization, Optional, ProposalEquivocation, Root, SignatureBytes, SignedBlock, SignedHeader, TreeHash as _,
+    Approval, ApprovalData, BitVector, BlockHeader, Evidence, FederationChange, Member, Members, Notarization,
+    OfferedCustody, Optional, ProposalEquivocation, Root, SignatureBytes, SignedBlock, SignedHeader, TreeHash as _,
     VariableList,
 };
 
@@ -105,7 +105,7 @@ impl Forge {
         signing_root: SigningRoot,
         epoch: alys_primitives::Epoch,
         members: Vec<Member>,
-        custody: Optional<Custodians>,
+        custody: Optional<OfferedCustody>,
         signers: &[(usize, usize)],
     ) -> FederationChange {
         let mut bitfield = BitVector::new();

@@ -10,6 +10,7 @@ use alloy_primitives::{Signature, TxKind};
 use alys_auxpow::{
     AuxPow, Commitment, NULL_OUTPUT_INDEX, ParentHeader, Transaction, TxInput, TxOutput, expected_index, merkle_fold,
 };
+use alys_chain::testing::custody_offer;
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Keystore, KeystoreEntropy, Password};
 use alys_p2p::{
@@ -19,8 +20,8 @@ use alys_primitives::ssz::Encode;
 use alys_primitives::{
     Address, Approval, ApprovalData, AuxBundle, AuxPowRecord, AuxPowSpec, B256, BitVector, BlockBody, BlockHeader,
     ChainSpec, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, Fork, Gwei, Height, LightRecord,
-    MaxMembers, Member, Notarization, ProposalEquivocation, PublicKeyBytes, SignatureBytes, SignedBlock, SignedHeader,
-    Slot, U256, VariableList, VoteEquivocation, Withdrawal, typenum,
+    MaxMembers, Member, Notarization, OfferedCustody, ProposalEquivocation, PublicKeyBytes, SignatureBytes,
+    SignedBlock, SignedHeader, Slot, U256, VariableList, VoteEquivocation, Withdrawal, typenum,
 };
 
 /// A seed's name and its bytes.
@@ -352,7 +353,10 @@ fn change() -> FederationChange {
         genesis_root: B256::repeat_byte(6),
         epoch: Epoch(1),
         members: list(members()),
-        custody: alys_primitives::Optional::default(),
+        custody: list(vec![OfferedCustody {
+            offers: list(vec![custody_offer(&[9; 32], members()[0].public_key, &B256::repeat_byte(6), Epoch(1))]),
+            threshold: 1,
+        }]),
         bitfield: bits(),
         aggregate_signature: SignatureBytes::from(signature(3)),
     }

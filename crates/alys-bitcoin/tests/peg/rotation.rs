@@ -7,7 +7,8 @@ use alys_bitcoin::{CustodyKey, SigningError, SigningSession};
 use alys_chain::peg::{Batch, Custody, RecordedKind, Unclaimed};
 use alys_chain::{FederationError, Input};
 use alys_primitives::{
-    Address, B256, BitVector, Custodians, CustodyKeys, Epoch, FederationChange, Height, Optional, Sats, VariableList,
+    Address, B256, BitVector, Custodians, CustodyKeys, Epoch, FederationChange, Height, OfferedCustody, Optional,
+    PublicKeyBytes, Sats, VariableList,
 };
 use bitcoin::hashes::Hash as _;
 use bitcoin::{ScriptBuf, Transaction};
@@ -26,9 +27,17 @@ fn next_keys() -> Vec<CustodyKey> {
     (100..105).map(|seed| CustodyKey::from_bytes(&[seed; 32]).unwrap()).collect()
 }
 
-fn change(world: &World, custody: Custodians) -> FederationChange {
+/// The keys as their holder offers them in the present epoch.
+fn offered(world: &World, keys: &[CustodyKey], threshold: u64) -> OfferedCustody {
     let view = world.cluster.nodes[0].chain.view();
-    let custody: Optional<Custodians> = VariableList::new(vec![custody]).unwrap();
+    let holder = PublicKeyBytes::repeat_byte(7);
+    let offers = keys.iter().map(|key| key.offer(holder, &view.genesis_root, view.epoch)).collect();
+    OfferedCustody { offers: VariableList::new(offers).unwrap(), threshold }
+}
+
+fn change(world: &World, custody: OfferedCustody) -> FederationChange {
+    let view = world.cluster.nodes[0].chain.view();
+    let custody: Optional<OfferedCustody> = VariableList::new(vec![custody]).unwrap();
     let members = view.members.as_ref().clone();
     let root = world.cluster.nodes[0].chain.verifier().federation_signing_root(view.epoch, &members, &custody);
     let mut bitfield = BitVector::new();
@@ -46,7 +55,7 @@ fn change(world: &World, custody: Custodians) -> FederationChange {
 
 pub fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
     let before = world.cluster.nodes[0].chain.view().epoch;
-    let change = change(world, custodians(keys, threshold));
+    let change = change(world, offered(world, keys, threshold));
     let verified = world.cluster.nodes[0].chain.verifier().federation_change(change).unwrap();
     let now = world.now();
     world.cluster.nodes[0].handle(now, Input::FederationChange(verified)).unwrap();
@@ -245,20 +254,26 @@ fn custodians_that_make_no_custody_are_refused_and_a_change_that_lapses_changes_
     let keys = next_keys();
     for (keys, threshold) in [(&keys[..], 1), (&keys[..], 5), (&keys[..0], 0)] {
         let refused =
-            world.cluster.nodes[0].chain.verifier().federation_change(change(&world, custodians(keys, threshold)));
+            world.cluster.nodes[0].chain.verifier().federation_change(change(&world, offered(&world, keys, threshold)));
         assert!(matches!(refused, Err(FederationError::Custodians(_))), "{threshold} of {}", keys.len());
     }
-    let no_point = Custodians { keys: CustodyKeys::new(vec![B256::repeat_byte(0xff)]).unwrap(), threshold: 1 };
+    let mut no_point = offered(&world, &keys[..1], 1);
+    no_point.offers[0].key = B256::repeat_byte(0xff);
     let refused = world.cluster.nodes[0].chain.verifier().federation_change(change(&world, no_point));
     assert!(matches!(refused, Err(FederationError::Custody(_))));
+    // Keys that nobody proves to hold in this epoch.
+    let mut unproven = offered(&world, &keys, 3);
+    unproven.offers[4] = keys[4].offer(PublicKeyBytes::repeat_byte(7), &B256::ZERO, Epoch(0));
+    let refused = world.cluster.nodes[0].chain.verifier().federation_change(change(&world, unproven));
+    assert_eq!(refused.unwrap_err(), FederationError::CustodyPossession { index: 4 });
     // The custodians are part of what is signed.
-    let mut other = change(&world, custodians(&keys, 3));
-    other.custody = VariableList::new(vec![custodians(&keys, 2)]).unwrap();
+    let mut other = change(&world, offered(&world, &keys, 3));
+    other.custody = VariableList::new(vec![offered(&world, &keys, 2)]).unwrap();
     let refused = world.cluster.nodes[0].chain.verifier().federation_change(other);
     assert!(matches!(refused, Err(FederationError::Certificate(_))));
 
     let verified =
-        world.cluster.nodes[0].chain.verifier().federation_change(change(&world, custodians(&keys, 3))).unwrap();
+        world.cluster.nodes[0].chain.verifier().federation_change(change(&world, offered(&world, &keys, 3))).unwrap();
     let now = world.now();
     world.cluster.nodes[0].handle(now, Input::FederationChange(verified)).unwrap();
     world.slots(2);
@@ -278,7 +293,7 @@ fn two_changes_that_differ_in_the_custodians_alone_are_two_changes() {
     let mut world = World::new();
     let keys = next_keys();
     let mut bring = |threshold| {
-        let record = change(&world, custodians(&keys, threshold));
+        let record = change(&world, offered(&world, &keys, threshold));
         let root = alys_chain::change_root(&record);
         let verified = world.cluster.nodes[0].chain.verifier().federation_change(record).unwrap();
         let now = world.now();

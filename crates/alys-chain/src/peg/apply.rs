@@ -124,8 +124,8 @@ impl<'a> Applier<'a> {
         for batch in &body.pegout_batches {
             self.batch(batch)?;
         }
-        if let Some(custodians) = body.federation_change.first().and_then(|change| change.custody.first()) {
-            self.ledger.next_custodians = vec![custodians.clone()];
+        if let Some(offered) = body.federation_change.first().and_then(|change| change.custody.first()) {
+            self.ledger.next_custodians = vec![offered.custodians()];
         }
         Ok(self.finish())
     }

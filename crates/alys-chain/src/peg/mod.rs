@@ -3,8 +3,8 @@
 //! proposed.
 //!
 //! Where to look: `headers.rs` is the chain's own view of Bitcoin, `proof.rs` and `deposit.rs` what a deposit must be,
-//! `ledger.rs` the books, `pause.rs` a quorum's switch, `apply.rs` every rule of records and burns, `payment.rs` the derived payments, `rotation.rs`
-//! how custody changes hands, `custody.rs` the
+//! `ledger.rs` the books, `pause.rs` a quorum's switch, `apply.rs` every rule of records and burns, `payment.rs` the derived
+//! payments, `rotation.rs` how custody changes hands, `possession.rs` the proof that an offered key is held, `custody.rs` the
 //! output that holds the deposits, `propose.rs` what an author puts into a block.
 
 mod apply;
@@ -15,6 +15,7 @@ mod headers;
 mod ledger;
 mod pause;
 mod payment;
+mod possession;
 mod proof;
 mod propose;
 mod rotation;
@@ -33,6 +34,7 @@ pub use pause::{PauseError, PauseState, pause_root};
 pub use payment::{
     MAX_INPUTS, Payee, Payment, PaymentError, derive_payment, derive_sweep, dust_limit, select_coins, sweep_coins,
 };
+pub use possession::possession_message;
 pub use proof::ProofError;
 pub use propose::PegOffer;
 pub use rotation::CustodyEntry;
@@ -40,6 +42,7 @@ pub use state::Peg;
 
 pub(crate) use apply::{Applier, Place, Step, WEI_PER_SAT, burns};
 pub(crate) use pause::{signing_root as pause_signing_root, verify as verify_pause};
+pub(crate) use possession::is_held;
 pub(crate) use propose::propose;
 
 use alys_primitives::PegSpec;

@@ -15,6 +15,7 @@
 )]
 
 mod cluster;
+mod custody;
 mod executor;
 mod fixture;
 mod forge;
@@ -29,6 +30,7 @@ mod signer;
 mod store;
 
 pub use cluster::Cluster;
+pub use custody::{custody_offer, offered_custody};
 pub use executor::FakeExecutor;
 pub use fixture::{Fixture, SchemeKind};
 pub use maker::Maker;

@@ -1,7 +1,9 @@
 //! A store that keeps what was synced, and after a crash any prefix of what was not.
 
 use crate::{BatchId, ChainBatch, ChainWrite, Checkpoint, Offence, Pointers, Restored, RestoredBlock};
-use alys_primitives::{AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Pause, Root, SignedBlock, Wei};
+use alys_primitives::{
+    AuxPowRecord, Burns, Evidence, FederationChange, Height, Notarization, Pause, Root, SignedBlock, Wei,
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,

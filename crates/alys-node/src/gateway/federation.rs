@@ -19,8 +19,8 @@ const REFUSED: i32 = -32602;
 /// The node can't answer now.
 const NOT_READY: i32 = -32002;
 
-/// The longest change in hex digits: 128 members and 128 custodians take 51 thousand.
-const MAX_CHANGE_HEX: usize = 64 * 1024;
+/// The longest change in hex digits: 128 members and 128 custodians take 80 thousand. As much as gossip takes.
+const MAX_CHANGE_HEX: usize = 128 * 1024;
 
 /// How long checking a change may take: the quorum's signature, and a proof of possession of each member.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(30);

@@ -123,7 +123,8 @@ async fn change(world: &mut World, tell: &impl Fn(String)) -> Result<String> {
     let mut propose = words(&["federation", "propose", "--rpc", world.url(0), "--out", &proposal, "--remove", &lost]);
     propose.extend(words(&["--custody-threshold", &threshold]));
     for index in 0..STAY {
-        let mut offer = words(&["federation", "offer", "--custody-generation", "1"]);
+        let mut offer = words(&["federation", "offer", "--custody-generation", "1", "--epoch", "0"]);
+        offer.extend(world.chain_files());
         offer.extend(words(&["--fee-address", "0x0505050505050505050505050505050505050505"]));
         offer.extend(world.key_files(index));
         let path = world.file(&format!("offer-{index}"));

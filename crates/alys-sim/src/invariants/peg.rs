@@ -5,9 +5,15 @@
 use super::{Check, Invariant, Truth};
 use alys_chain::{Chain, ChainState, ChainWrite, peg::Custody};
 use alys_primitives::{
-    Address, B256, BlockHeader, Burns, PegInRecord, PegOutId, Root, SignedBlock, U256, WithdrawalKind,
+    Address, B256, BlockHeader, Burns, CustodyOffer, FederationChange, PegInRecord, PegOutId, Root, SignedBlock, U256,
+    WithdrawalKind,
 };
-use bitcoin::{ScriptBuf, Transaction, consensus::deserialize, hashes::Hash as _};
+use bitcoin::{
+    ScriptBuf, Transaction, XOnlyPublicKey,
+    consensus::deserialize,
+    hashes::{Hash as _, sha256},
+    secp256k1::{Message, Secp256k1, schnorr},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -54,6 +60,17 @@ impl Books {
     fn custody_of(&self, script: &ScriptBuf) -> Option<usize> {
         self.custodies.iter().position(|known| known == script)
     }
+}
+
+/// Whether an offered custody key signed for this chain, this epoch and its holder (BIP-340, with a tagged hash).
+fn is_held(change: &FederationChange, offer: &CustodyOffer) -> bool {
+    let tag = sha256::Hash::hash(b"alys/custody-possession").to_byte_array();
+    let epoch = change.epoch.0.to_le_bytes();
+    let parts = [&tag[..], &tag, change.genesis_root.as_slice(), &epoch, offer.holder.as_slice(), offer.key.as_slice()];
+    let message = Message::from_digest(sha256::Hash::hash(&parts.concat()).to_byte_array());
+    let key = XOnlyPublicKey::from_slice(offer.key.as_slice());
+    let proof = schnorr::Signature::from_slice(offer.proof.as_slice());
+    key.is_ok_and(|key| proof.is_ok_and(|proof| Secp256k1::new().verify_schnorr(&proof, &message, &key).is_ok()))
 }
 
 /// Mints that a block's records call for: kind, address, satoshis.
@@ -120,8 +137,13 @@ impl Peg {
             }
             books.batches.insert(batch.requests.to_vec());
         }
-        if let Some(custodians) = block.body.federation_change.first().and_then(|change| change.custody.first()) {
-            let custody = Custody::of(custodians).map_err(|error| error.to_string())?;
+        if let Some((change, offered)) =
+            block.body.federation_change.first().and_then(|change| Some((change, change.custody.first()?)))
+        {
+            if let Some(offer) = offered.offers.iter().find(|offer| !is_held(change, offer)) {
+                return Err(format!("nothing proves that anybody holds the custody key {}", offer.key));
+            }
+            let custody = Custody::of(&offered.custodians()).map_err(|error| error.to_string())?;
             books.next = Some((block.header.height.0, custody.script_pubkey().clone()));
         }
         for burn in burns {

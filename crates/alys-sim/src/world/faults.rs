@@ -1,6 +1,6 @@
 //! Faults that begin and end.
 
-use super::{Ending, Event, World, peg::PegWorld};
+use super::{Ending, Event, World};
 use crate::Fault;
 use alys_chain::Input;
 use alys_primitives::{Address, Member, VariableList};
@@ -169,7 +169,8 @@ impl World {
                 Some((signer, index))
             })
             .collect();
-        let custody = self.peg.as_mut().and_then(PegWorld::custodians);
+        let genesis_root = view.genesis_root;
+        let custody = self.peg.as_mut().and_then(|peg| peg.custodians(&genesis_root, epoch));
         let custody = VariableList::new(custody.into_iter().collect()).unwrap_or_default();
         let root = verifier.federation_signing_root(epoch, &list, &custody);
         let change = self.forge.federation_change(root, epoch, members, custody, &signers);

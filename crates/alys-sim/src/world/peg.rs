@@ -10,10 +10,11 @@ use crate::{
 use alys_chain::{
     Input,
     peg::{CustodyEntry, PegLedger, PegOffer, PegRules},
+    testing::offered_custody,
 };
 use alys_primitives::{
-    Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, Custodians, CustodyKeys, PegOutId,
-    PegSpec, Sats, Settlement, SignedBlock, U256, VariableList,
+    Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, CustodyKeys, Epoch, OfferedCustody,
+    PegOutId, PegSpec, Root, Sats, Settlement, SignedBlock, U256, VariableList,
 };
 use bitcoin::{
     Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash,
@@ -103,11 +104,16 @@ pub(super) fn spec() -> PegSpec {
 /// Four keys, the first of which has this secret in each byte.
 fn custody_keys(first: u8) -> CustodyKeys {
     let secp = Secp256k1::new();
-    let key = |index: u8| {
-        let pair = Keypair::from_seckey_slice(&secp, &[first.wrapping_add(index); 32]);
+    let key = |seed: u8| {
+        let pair = Keypair::from_seckey_slice(&secp, &[seed; 32]);
         pair.map(|pair| B256::from(pair.x_only_public_key().0.serialize())).unwrap_or_default()
     };
-    CustodyKeys::new((0..4).map(key).collect()).unwrap_or_default()
+    CustodyKeys::new(custody_seeds(first).map(key).collect()).unwrap_or_default()
+}
+
+/// What each byte of the secrets of four keys is.
+fn custody_seeds(first: u8) -> impl Iterator<Item = u8> {
+    (0..4).map(move |index: u8| first.wrapping_add(index))
 }
 
 /// Whether a transaction pays to those who hold or held coins by these books.
@@ -134,12 +140,13 @@ impl PegWorld {
     }
 
     /// Who holds the coins after a change of the federation that names somebody, which every second one does.
-    pub(super) fn custodians(&mut self) -> Option<Custodians> {
+    pub(super) fn custodians(&mut self, genesis_root: &Root, epoch: Epoch) -> Option<OfferedCustody> {
         if self.custodies >= 50 || self.custody_dice.once_in(2) {
             return None;
         }
         self.custodies += 1;
-        Some(Custodians { keys: custody_keys(1 + 4 * self.custodies), threshold: 2 })
+        let secrets: Vec<[u8; 32]> = custody_seeds(1 + 4 * self.custodies).map(|seed| [seed; 32]).collect();
+        Some(offered_custody(&secrets, 2, genesis_root, epoch))
     }
 
     /// Where somebody pays to who knows these books, or knew those of a while ago.

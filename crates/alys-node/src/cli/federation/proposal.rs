@@ -7,13 +7,13 @@ use alys_chain::peg::{Custody, PegRules};
 use alys_chain::{Chain, FederationError, Verifier, change_root};
 use alys_crypto::{AggregateSignature, PublicKey, Signature, SigningRoot};
 use alys_primitives::{
-    BitVector, ChainSpec, Custodians, Epoch, FederationChange, Member, Members, Optional, PublicKeyBytes, Root,
-    SignatureBytes,
+    BitVector, ChainSpec, Custodians, CustodyOffer, Epoch, FederationChange, Member, Members, OfferedCustody, Optional,
+    PublicKeyBytes, Root, SignatureBytes,
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The longest file with a proposal in bytes: 128 members, 128 custodians and 128 signatures take half of it.
+/// The longest file with a proposal in bytes: 128 members, 128 custodians and 128 signatures take 140 thousand.
 const MAX_PROPOSAL_BYTES: u64 = 256 * 1024;
 
 /// A change of the federation, and who has signed it.
@@ -26,7 +26,7 @@ pub(super) struct Proposal {
     /// All members of the next epoch, in their order.
     pub(super) members: Members,
     /// Who holds the deposits from then on; empty if that does not change.
-    pub(super) custody: Optional<Custodians>,
+    pub(super) custody: Optional<OfferedCustody>,
     pub(super) signatures: Vec<MemberSignature>,
 }
 
@@ -82,7 +82,7 @@ impl Proposal {
         }
         let verifier = chain.verifier();
         verifier.members(&self.members)?;
-        self.custody.iter().try_for_each(|custodians| verifier.custodians(custodians))
+        self.custody.iter().try_for_each(|offered| verifier.custodians(self.epoch, offered))
     }
 
     /// What members sign.
@@ -175,13 +175,15 @@ impl Proposal {
         }
         match self.custody.first() {
             None => text.push_str("custody   stays\n"),
-            Some(custodians) => {
-                text.push_str(&format!("custody   {} of {}", custodians.threshold, custodians.keys.len()));
-                if let Some(address) = custody_address(spec, custodians) {
+            Some(offered) => {
+                text.push_str(&format!("custody   {} of {}", offered.threshold, offered.offers.len()));
+                if let Some(address) = custody_address(spec, &offered.custodians()) {
                     text.push_str(&format!(" at {address}"));
                 }
                 text.push('\n');
-                custodians.keys.iter().for_each(|key| text.push_str(&format!("    {}\n", hex::encode(key))));
+                for CustodyOffer { key, holder, .. } in &offered.offers {
+                    text.push_str(&format!("    {}  held by {holder}\n", hex::encode(key)));
+                }
             }
         }
         text.push_str(&format!("signed    {}\n", self.signatures.len()));

@@ -5,10 +5,11 @@ use super::proposal::Proposal;
 use crate::bounded::read_bounded;
 use crate::bridge::{CUSTODY_GENERATIONS, custody_key};
 use crate::chain_files::member;
-use crate::cli::arguments::KeyArguments;
+use crate::cli::arguments::{ChainArguments, KeyArguments};
 use crate::cli::failure::{Failure, Outcome};
 use alys_primitives::{
-    Address, B256, Custodians, CustodyKeys, Member, Members, Optional, PublicKeyBytes, SignatureBytes, VariableList,
+    Address, B256, CustodyOffer, Epoch, FixedBytes, Member, Members, OfferedCustody, Optional, PublicKeyBytes, Root,
+    SignatureBytes, VariableList,
 };
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,12 @@ const MAX_OFFER_BYTES: u64 = 4096;
 #[derive(Args)]
 pub(in crate::cli) struct OfferArguments {
     #[command(flatten)]
+    chain: ChainArguments,
+    #[command(flatten)]
     key: KeyArguments,
+    /// The current epoch, as `alys-node status` shows it: offers hold for one epoch.
+    #[arg(long)]
+    epoch: u64,
     /// Receives the member's share of the fees.
     #[arg(long)]
     fee_address: Address,
@@ -38,9 +44,9 @@ pub(in crate::cli) struct ProposeArguments {
     /// A member that leaves, by its public key.
     #[arg(long)]
     remove: Vec<PublicKeyBytes>,
-    /// One of the new custodians, all of which must be named: a file that `offer` wrote, or an x-only public key in hex.
+    /// One of the new custodians, all of which must be named: a file that `offer` wrote in this epoch.
     #[arg(long, requires = "custody_threshold")]
-    custodian: Vec<String>,
+    custodian: Vec<PathBuf>,
     /// How many of the new custodians must sign.
     #[arg(long, requires = "custodian")]
     custody_threshold: Option<u64>,
@@ -59,8 +65,12 @@ struct Offer {
     public_key: PublicKeyBytes,
     proof_of_possession: SignatureBytes,
     fee_address: Address,
-    /// X-only public key for the custody.
+    /// The chain and the epoch that the custody key is offered for.
+    genesis_root: Root,
+    epoch: Epoch,
+    /// X-only public key for the custody, and proof that it is held.
     custody_key: B256,
+    custody_proof: FixedBytes<64>,
 }
 
 pub(super) fn offer(arguments: &OfferArguments) -> Outcome {
@@ -68,8 +78,17 @@ pub(super) fn offer(arguments: &OfferArguments) -> Outcome {
     let custody = custody_key(&secret, arguments.custody_generation)
         .ok_or_else(|| Failure::work("the keystore has no such key"))?;
     let Member { public_key, proof_of_possession, fee_address } = member(&secret, arguments.fee_address);
-    let custody_key = custody.public_key().serialize().into();
-    let offer = Offer { public_key, proof_of_possession, fee_address, custody_key };
+    let (genesis_root, epoch) = (arguments.chain.read()?.spec.genesis_root(), Epoch(arguments.epoch));
+    let CustodyOffer { key, proof, .. } = custody.offer(public_key, &genesis_root, epoch);
+    let offer = Offer {
+        public_key,
+        proof_of_possession,
+        fee_address,
+        genesis_root,
+        epoch,
+        custody_key: key,
+        custody_proof: proof,
+    };
     println!("{}", serde_json::to_string_pretty(&offer).map_err(Failure::work)?);
     Ok(())
 }
@@ -99,7 +118,7 @@ pub(super) async fn propose(arguments: &ProposeArguments) -> Outcome {
         genesis_root: node.chain.genesis_root(),
         epoch: node.current.epoch,
         members: Members::new(members).map_err(|_| Failure::usage("too many members"))?,
-        custody: custody(arguments)?,
+        custody: custody(arguments, node.current.epoch)?,
         signatures: Vec::new(),
     };
     proposal.check(&node.chain)?;
@@ -110,20 +129,21 @@ pub(super) async fn propose(arguments: &ProposeArguments) -> Outcome {
 }
 
 /// The new custodians, if any are named.
-fn custody(arguments: &ProposeArguments) -> Result<Optional<Custodians>, Failure> {
+fn custody(arguments: &ProposeArguments, current: Epoch) -> Result<Optional<OfferedCustody>, Failure> {
     let Some(threshold) = arguments.custody_threshold else { return Ok(Optional::default()) };
-    let keys = arguments.custodian.iter().map(|named| custodian(named)).collect::<Result<Vec<_>, _>>()?;
-    let keys = CustodyKeys::new(keys).map_err(|_| Failure::usage("too many custodians"))?;
-    VariableList::new(vec![Custodians { keys, threshold }]).map_err(|_| Failure::work("more than one custody"))
+    let offers = arguments.custodian.iter().map(|path| custodian(path, current)).collect::<Result<Vec<_>, _>>()?;
+    let offers = VariableList::new(offers).map_err(|_| Failure::usage("too many custodians"))?;
+    VariableList::new(vec![OfferedCustody { offers, threshold }]).map_err(|_| Failure::work("more than one custody"))
 }
 
-/// A key in hex, or the one of an offer.
-fn custodian(named: &str) -> Result<B256, Failure> {
-    let mut key = [0; 32];
-    match hex::decode_to_slice(named.trim_start_matches("0x"), &mut key) {
-        Ok(()) => Ok(key.into()),
-        Err(_) => read_offer(Path::new(named)).map(|offer| offer.custody_key),
+/// A custodian by its offer, which must be of the present epoch. Whether it proves anything is checked with the proposal.
+fn custodian(path: &Path, current: Epoch) -> Result<CustodyOffer, Failure> {
+    let Offer { public_key, epoch, custody_key, custody_proof, .. } = read_offer(path)?;
+    if epoch != current {
+        return Err(Failure::work(format!("{} holds for epoch {epoch}, the current one is {current}", path.display()))
+            .help("its custodian offers again, with `--epoch`"));
     }
+    Ok(CustodyOffer { key: custody_key, holder: public_key, proof: custody_proof })
 }
 
 fn read_offer(path: &Path) -> Result<Offer, Failure> {

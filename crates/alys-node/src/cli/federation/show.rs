@@ -41,7 +41,7 @@ pub(super) async fn show(arguments: &ShowArguments) -> Outcome {
             "removed": keys(now, &members),
             "members": members.len(),
             "custody": proposal.custody.first(),
-            "custodyAddress": proposal.custody.first().and_then(|custody| custody_address(&node.spec, custody)),
+            "custodyAddress": proposal.custody.first().and_then(|custody| custody_address(&node.spec, &custody.custodians())),
         });
         println!("{}", serde_json::to_string_pretty(&document).map_err(Failure::work)?);
     } else {
