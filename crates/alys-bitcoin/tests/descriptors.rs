@@ -3,7 +3,7 @@
 
 use alys_bitcoin::{CustodyKey, SigningSession};
 use alys_chain::peg::{Coin, Custody, Payee, derive_payment};
-use alys_primitives::{B256, Sats};
+use alys_primitives::{B256, Custodians, CustodyKeys, CustodyRecovery, Sats};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Network, ScriptBuf};
@@ -28,6 +28,24 @@ fn miniscript_derives_the_same_address_from_the_descriptor() {
         assert_eq!(descriptor.script_pubkey(), *custody.script_pubkey(), "{threshold} of {count}");
         let ours = bitcoin::Address::from_script(custody.script_pubkey(), Network::Regtest).unwrap();
         assert_eq!(descriptor.address(Network::Regtest).unwrap(), ours);
+    }
+}
+
+#[test]
+fn miniscript_derives_the_same_address_with_a_recovery_leaf() {
+    let x_only = |keys: &[CustodyKey]| {
+        CustodyKeys::new(keys.iter().map(|key| key.public_key().serialize().into()).collect()).unwrap()
+    };
+    let all = keys(30);
+    for (recoverers, needed, blocks) in [(1, 1, 144), (3, 2, 4_032), (10, 7, 52_560), (10, 10, 65_535)] {
+        for (count, threshold) in [(1, 1), (4, 3), (20, 17)] {
+            let custodians = Custodians { keys: x_only(&all[..count]), threshold };
+            let recovery = CustodyRecovery { keys: x_only(&all[20..20 + recoverers]), threshold: needed, blocks };
+            let custody = Custody::of(&custodians, Some(&recovery)).unwrap();
+            let descriptor = Descriptor::<XOnlyPublicKey>::from_str(&custody.descriptor()).unwrap();
+            descriptor.sanity_check().unwrap();
+            assert_eq!(descriptor.script_pubkey(), *custody.script_pubkey(), "{}", custody.descriptor());
+        }
     }
 }
 

@@ -46,6 +46,7 @@ fn spec() -> PegSpec {
         old_address_grace: 20,
         custody_keys: CustodyKeys::new(keys().iter().map(|key| key.public_key().serialize().into()).collect()).unwrap(),
         custody_threshold: 2,
+        recovery: VariableList::empty(),
     }
 }
 

@@ -1,13 +1,6 @@
 //! A change of the federation: a record that a quorum of the current one signed (protocol section 7).
 
-use crate::{
-    GenesisError,
-    constants::Constants,
-    error::FederationError,
-    federation::Federation,
-    peg::{self, Custody},
-    scheme::Scheme,
-};
+use crate::{GenesisError, constants::Constants, error::FederationError, federation::Federation, peg, scheme::Scheme};
 use alys_crypto::{DomainType, SigningRoot};
 use alys_primitives::{
     ChainSpec, Custodians, Epoch, FederationChange, FixedBytes, Members, OfferedCustody, Optional, Root, TreeHash as _,
@@ -32,12 +25,10 @@ pub(crate) fn check_custody(
     epoch: Epoch,
     offered: &OfferedCustody,
 ) -> Result<(), FederationError> {
-    if constants.peg.is_none() {
-        return Err(FederationError::NoPeg);
-    }
+    let Some(rules) = &constants.peg else { return Err(FederationError::NoPeg) };
     let custodians = offered.custodians();
     custodians.validate().map_err(FederationError::Custodians)?;
-    Custody::of(&custodians)?;
+    rules.custody_by(&custodians)?;
     let is_held = |offer| peg::is_held(&constants.genesis_root, epoch, offer);
     match offered.offers.iter().position(|offer| !is_held(offer)) {
         Some(index) => Err(FederationError::CustodyPossession { index }),

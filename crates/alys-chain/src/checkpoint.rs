@@ -2,8 +2,8 @@
 
 use crate::{Pointers, state::ChainState};
 use alys_primitives::{
-    AuxPowRecord, BlockHeader, Burns, Evidence, FederationChange, Height, Members, Notarization, Pause, Root, SignedBlock,
-    Slot, Wei,
+    AuxPowRecord, BlockHeader, Burns, Evidence, FederationChange, Height, Members, Notarization, Pause, Root,
+    SignedBlock, Slot, Wei,
 };
 use serde::{Deserialize, Serialize};
 

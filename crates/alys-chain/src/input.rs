@@ -2,8 +2,8 @@
 
 use crate::{peg::PegOffer, verify::Verified};
 use alys_primitives::{
-    Approval, AuxPowRecord, Burns, Evidence, ExecutionPayload, ExecutionRequests, FederationChange, Notarization, Pause,
-    SignatureBytes, SignedBlock, Wei,
+    Approval, AuxPowRecord, Burns, Evidence, ExecutionPayload, ExecutionRequests, FederationChange, Notarization,
+    Pause, SignatureBytes, SignedBlock, Wei,
 };
 
 /// Names a [`crate::Effect::Build`] and its answer.

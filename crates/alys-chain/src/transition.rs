@@ -9,7 +9,7 @@ use crate::{
     evidence,
     federation::Federation,
     fees::{self, Distribution},
-    peg::{self, Peg},
+    peg::{self, Peg, PegRules},
     scheme::Scheme,
     state::{AuxPowEssence, Carrier, ChainState, ChangeInFlight, Committed, Ledger, Offences, Point},
     tree::Entry,
@@ -241,8 +241,11 @@ fn check_peg(
         && body.pegout_batches.is_empty()
         && body.pause.is_empty()
         && body.federation_change.iter().all(|change| change.custody.is_empty());
-    let moved = peg_before(parent, rules);
-    let Some(peg_rules) = constants.peg.as_ref().filter(|_| !is_empty || moved.is_some()) else { return Ok(None) };
+    let Some(peg_rules) = &constants.peg else { return Ok(None) };
+    let moved = peg_before(peg_rules, parent, rules);
+    if is_empty && moved.is_none() {
+        return Ok(None);
+    }
     let before = moved.as_ref().unwrap_or(&parent.state.peg);
     let place = peg_place(constants, parent, rules, block.header.slot, fee_withdrawals);
     let step = peg::Applier::new(peg_rules, before, place).body(body)?;
@@ -250,8 +253,8 @@ fn check_peg(
 }
 
 /// The peg as a child of `parent` finds it, if a change of custody takes effect or is dropped with it.
-pub(crate) fn peg_before(parent: &Entry, rules: &ChildRules) -> Option<Peg> {
-    parent.state.peg.at_child(rules.epoch != parent.state.epoch, !rules.change.is_empty())
+pub(crate) fn peg_before(peg_rules: &PegRules, parent: &Entry, rules: &ChildRules) -> Option<Peg> {
+    parent.state.peg.at_child(peg_rules, rules.epoch != parent.state.epoch, !rules.change.is_empty())
 }
 
 /// What the peg's rules look at of a child of `parent` in `slot`.

@@ -22,9 +22,13 @@ fn key(seed: u8) -> XOnlyPublicKey {
 
 /// Keys of these seeds, the most that must sign for them.
 fn custodians(seeds: std::ops::Range<u8>) -> Custodians {
-    let keys: Vec<B256> = seeds.map(|seed| key(seed).serialize().into()).collect();
+    let keys = keys_of(seeds);
     let count = u64::try_from(keys.len()).unwrap();
-    Custodians { keys: CustodyKeys::new(keys).unwrap(), threshold: count - (count - 1) / 3 }
+    Custodians { keys, threshold: count - (count - 1) / 3 }
+}
+
+fn keys_of(seeds: std::ops::Range<u8>) -> CustodyKeys {
+    CustodyKeys::new(seeds.map(|seed| key(seed).serialize().into()).collect()).unwrap()
 }
 
 fn spec() -> PegSpec {
@@ -51,6 +55,7 @@ fn spec() -> PegSpec {
         old_address_grace: 20,
         custody_keys: keys,
         custody_threshold: threshold,
+        recovery: VariableList::empty(),
     }
 }
 
@@ -208,6 +213,31 @@ fn a_custody_needs_keys_and_no_more_signatures_than_keys() {
     assert_eq!((custody.keys().len(), custody.threshold()), (3, 2));
 }
 
+#[test]
+fn a_recovery_leaf_needs_keys_signatures_and_a_lock() {
+    let custodians = custodians(1..4);
+    let make = |recovery: CustodyRecovery| Custody::of(&custodians, Some(&recovery));
+    let good = CustodyRecovery { keys: keys_of(11..14), threshold: 2, blocks: 144 };
+    let custody = make(good.clone()).unwrap();
+    let plain = Custody::of(&custodians, None).unwrap();
+    assert_ne!(custody.script_pubkey(), plain.script_pubkey());
+    assert_eq!(custody.leaf(), plain.leaf(), "the members' leaf stays as it is");
+    assert_eq!((custody.recovery().map(|leaf| leaf.sequence().0), plain.recovery()), (Some(144), None));
+    for (threshold, blocks) in [(0, 144), (4, 144), (u64::MAX, 144), (2, 0), (2, 65_536)] {
+        let refused = CustodyError::Recovery { threshold, keys: 3, blocks };
+        assert_eq!(make(CustodyRecovery { threshold, blocks, ..good.clone() }), Err(refused));
+    }
+    let mut no_point = good.clone();
+    no_point.keys[1] = B256::repeat_byte(0xff);
+    assert_eq!(make(no_point.clone()), Err(CustodyError::RecoveryKey { index: 1 }));
+    let mut spec = spec();
+    spec.recovery = VariableList::new(vec![no_point]).unwrap();
+    assert_eq!(PegRules::new(&spec).unwrap_err(), PegSpecError::Custody(CustodyError::RecoveryKey { index: 1 }));
+    spec.recovery = VariableList::new(vec![good]).unwrap();
+    let rules = PegRules::new(&spec).unwrap();
+    assert!(rules.custody().recovery().is_some());
+}
+
 fn coins(count: u8, value: u64) -> Vec<Coin> {
     let coin = |seed| Coin { txid: B256::repeat_byte(seed), vout: 0, value: Sats(value), batch: 0, custody: 0 };
     (0..count).map(coin).collect()
@@ -215,7 +245,7 @@ fn coins(count: u8, value: u64) -> Vec<Coin> {
 
 #[test]
 fn payments_that_cannot_be_have_their_reasons() {
-    let custody = Custody::of(&custodians(1..5)).unwrap();
+    let custody = Custody::of(&custodians(1..5), None).unwrap();
     let payee = Payee { script: ScriptBuf::new_op_return([1]), amount: Sats(100_000) };
     let pay = |coins: &[Coin], payees: &[Payee]| derive_payment(&custody, coins, payees, 2_000).unwrap_err();
     assert_eq!(pay(&coins(1, 100_000), &[]), PaymentError::Empty);
@@ -228,7 +258,7 @@ fn payments_that_cannot_be_have_their_reasons() {
     assert_eq!(sweep_coins(&coins(3, 100), &custody, &custody, 2_000), Err(PaymentError::Empty), "not worth the fee");
 
     // With the most custodians, as many inputs as a payment may have are more than nodes pass on.
-    let heavy = Custody::of(&custodians(1..129)).unwrap();
+    let heavy = Custody::of(&custodians(1..129), None).unwrap();
     let many = coins(64, 1_000_000_000);
     let refused = derive_payment(&heavy, &many, &[payee], 2_000).unwrap_err();
     assert!(matches!(refused, PaymentError::TooHeavy { weight } if weight > 400_000), "{refused}");

@@ -185,6 +185,7 @@ impl ChainFiles {
             bump_interval: 12,
             old_address_grace: 144,
             custody_threshold: majority,
+            recovery: VariableList::empty(),
             custody_keys: CustodyKeys::new(custody_keys).unwrap_or_default(),
         };
         self.spec.peg = VariableList::new(vec![peg]).unwrap_or_default();

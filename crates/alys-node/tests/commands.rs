@@ -54,6 +54,45 @@ fn keys_are_made_imported_listed_and_proven() {
 }
 
 #[test]
+fn a_chain_is_made_with_recovery_keys_or_it_is_said_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let chain = text(&folder.path().join("chain"));
+    // The x coordinates of the first multiples of the curve's generator.
+    let keys = [
+        "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
+        "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5",
+        "f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9",
+    ];
+    let init = |preset: &'static str, flags: &[&'static str]| {
+        let mut arguments = vec!["init", "--preset", preset, "--data-dir", &chain];
+        arguments.extend(flags);
+        arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = |preset, flags: &[&'static str], words: &str| {
+        let arguments = init(preset, flags);
+        let (code, error) = exit_code(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(code == 2 && error.contains(words), "{flags:?}: {error}");
+    };
+    refused("dev", &["--recovery-key", keys[0]], "--recovery-threshold");
+    refused("dev", &["--recovery-threshold", "1"], "--recovery-key");
+    refused("dev", &["--recovery-key", "1234", "--recovery-threshold", "1"], "1234");
+    refused("dev", &["--recovery-key", keys[0], "--recovery-threshold", "2"], "peg.recovery.threshold");
+    refused("testnet", &["--recovery-key", keys[0], "--recovery-threshold", "1"], "no peg");
+    let hasty = ["--recovery-key", keys[0], "--recovery-threshold", "1", "--recovery-blocks", "143"];
+    refused("dev", &hasty, "peg.recovery.blocks");
+    let no_point = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+    refused("dev", &["--recovery-key", no_point, "--recovery-threshold", "1"], "x-only");
+
+    let two_of_three = [keys[0], keys[1], keys[2]].map(|key| ["--recovery-key", key]).concat();
+    let arguments = init("dev", &[&two_of_three[..], &["--recovery-threshold", "2"]].concat());
+    output(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let spec: Value = serde_json::from_slice(&std::fs::read(Path::new(&chain).join("chain.json")).unwrap()).unwrap();
+    let recovery = &spec["peg"][0]["recovery"][0];
+    assert_eq!((&recovery["threshold"], &recovery["blocks"]), (&Value::from(2), &Value::from(52_560)), "{spec}");
+    assert_eq!(recovery["keys"][2], format!("0x{}", keys[2]));
+}
+
+#[test]
 fn a_signing_history_moves_with_its_key_and_never_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let chain = text(&folder.path().join("chain"));

@@ -36,7 +36,9 @@ pub use peg::{
     AddressText, BitcoinHeaderBytes, Burn, Burns, FeeBump, MerkleBranch, PegInRecord, PegOutBatch, PegOutId, Refund,
     Settlement, TransactionBytes,
 };
-pub use peg_spec::{BitcoinCheckpoint, Custodians, CustodyKeys, CustodyOffer, OfferedCustody, PegSpec};
+pub use peg_spec::{
+    BitcoinCheckpoint, Custodians, CustodyKeys, CustodyOffer, CustodyRecovery, OfferedCustody, PegSpec,
+};
 pub use spec::{AuxPowSpec, ChainSpec, EvmSpec, Fork, SpecError};
 pub use ssz;
 pub use ssz_types::{BitVector, VariableList, typenum};

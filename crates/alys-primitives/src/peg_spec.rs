@@ -1,6 +1,6 @@
 //! The constants of the two-way peg (protocol section 7).
 
-use crate::{B256, BitcoinHeaderBytes, FixedBytes, MaxMembers, PublicKeyBytes, Sats, SpecError};
+use crate::{B256, BitcoinHeaderBytes, FixedBytes, MaxMembers, Optional, PublicKeyBytes, Sats, SpecError};
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, typenum};
@@ -59,6 +59,9 @@ pub struct PegSpec {
     pub custody_keys: CustodyKeys,
     /// How many of them must.
     pub custody_threshold: u64,
+    /// Who else can once a coin has lain for long; of every custody of the chain. Empty: nobody.
+    #[serde(default)]
+    pub recovery: Optional<CustodyRecovery>,
 }
 
 /// The fewest headers that a state may keep: a branch that replaces another arrives in one block, whose list holds 144.
@@ -123,7 +126,8 @@ impl PegSpec {
             "at most header_window - confirmations Bitcoin blocks",
         )?;
         range(self.bump_interval >= 1, "peg.bump_interval", self.bump_interval, "at least 1 Bitcoin block")?;
-        check_custody(&self.custody_keys, self.custody_threshold)
+        check_custody(&self.custody_keys, self.custody_threshold)?;
+        self.recovery.iter().try_for_each(CustodyRecovery::validate)
     }
 }
 
@@ -144,6 +148,47 @@ impl Custodians {
     /// The first constant that is out of range.
     pub fn validate(&self) -> Result<(), SpecError> {
         check_custody(&self.keys, self.threshold)
+    }
+}
+
+/// Keys that can spend a coin of the custody which nobody has moved for long: the last resort if too many custody keys are
+/// lost.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TreeHash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyRecovery {
+    /// Their x-only public keys (BIP-340), in the order of their places in the script.
+    pub keys: CustodyKeys,
+    /// How many of them must sign.
+    pub threshold: u64,
+    /// How many Bitcoin blocks the coin must have lain, its own included (BIP-68).
+    pub blocks: u64,
+}
+
+impl CustodyRecovery {
+    /// Checks number of keys, of signatures and of blocks.
+    ///
+    /// # Errors
+    /// The first constant that is out of range.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        let range = |ok: bool, field: &'static str, value: u64, range: &'static str| {
+            if ok { Ok(()) } else { Err(SpecError::OutOfRange { field, value: value.to_string(), range }) }
+        };
+        let keys = u64::try_from(self.keys.len()).unwrap_or(u64::MAX);
+        range(keys >= 1, "peg.recovery.keys", keys, "at least one key")?;
+        range(
+            (1..=keys).contains(&self.threshold),
+            "peg.recovery.threshold",
+            self.threshold,
+            "from 1 to the number of recovery keys",
+        )?;
+        // A day at least, or payments that take their time would race with it; no more than a sequence can say.
+        range(
+            (144..=65_535).contains(&self.blocks),
+            "peg.recovery.blocks",
+            self.blocks,
+            "144 to 65535 Bitcoin blocks",
+        )?;
+        check_distinct(&self.keys)
     }
 }
 
@@ -195,8 +240,12 @@ fn check_custody(custody_keys: &CustodyKeys, threshold: u64) -> Result<(), SpecE
         threshold,
         "from f + 1 to n - f of the n custody keys, f = floor((n - 1) / 3)",
     )?;
-    for (second, key) in custody_keys.iter().enumerate() {
-        let earlier = custody_keys.iter().take(second).position(|other| other == key);
+    check_distinct(custody_keys)
+}
+
+fn check_distinct(keys: &CustodyKeys) -> Result<(), SpecError> {
+    for (second, key) in keys.iter().enumerate() {
+        let earlier = keys.iter().take(second).position(|other| other == key);
         if let Some(first) = earlier {
             return Err(SpecError::DuplicateMember { first, second });
         }

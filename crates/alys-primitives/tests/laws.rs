@@ -125,6 +125,7 @@ containers! {
     Member { public_key, proof_of_possession, fee_address }
     Custodians { keys, threshold }
     CustodyOffer { key, holder, proof }
+    CustodyRecovery { keys, threshold, blocks }
     OfferedCustody { offers, threshold }
     FederationChange { genesis_root, epoch, members, custody, bitfield, aggregate_signature }
     Pause { genesis_root, epoch, sequence, pegin_paused, pegout_paused, bitfield, aggregate_signature }
@@ -152,6 +153,7 @@ containers! {
     PegSpec {
         network_magic, checkpoint, header_window, confirmations, min_pegin, max_pegins, max_batch_requests, min_fee_rate,
         initial_fee_rate, max_fee_rate, bump_interval, old_address_grace, custody_keys, custody_threshold,
+        recovery,
     }
     ChainSpec {
         genesis_time, slot_duration, max_clock_drift, forks, members, epoch_delay, max_blocks_without_pow,
@@ -240,7 +242,7 @@ proptest! {
             ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
             Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
             FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Fork, AuxPowSpec,
-            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, CustodyOffer, OfferedCustody, ChainSpec,
+            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, CustodyOffer, CustodyRecovery, OfferedCustody, ChainSpec,
         );
         every!(serialises(&words): Notarization, BlockHeader, AuxBundle, Member, Withdrawal, ChainSpec);
     }
@@ -251,7 +253,7 @@ proptest! {
             ApprovalData, Approval, Notarization, BlockHeader, SignedHeader, ProposalEquivocation, VoteEquivocation,
             Evidence, AuxBundle, AuxPowRecord, Member, FederationChange, Pause, PegInRecord, PegOutId, PegOutBatch,
             FeeBump, Settlement, Refund, Burn, Withdrawal, ExecutionPayload, BlockBody, SignedBlock, Fork, AuxPowSpec,
-            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, CustodyOffer, OfferedCustody, ChainSpec, Slot, Height, Epoch, Sats, Gwei, UnixMillis,
+            EvmSpec, BitcoinCheckpoint, PegSpec, Custodians, CustodyOffer, CustodyRecovery, OfferedCustody, ChainSpec, Slot, Height, Epoch, Sats, Gwei, UnixMillis,
         );
     }
 

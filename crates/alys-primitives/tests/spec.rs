@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests may stop")]
 
 use alys_primitives::{
-    Address, AuxPowSpec, B256, BitcoinCheckpoint, BitcoinHeaderBytes, ChainSpec, Custodians, EvmSpec, FixedBytes, Fork,
-    Height, Member, PegSpec, PublicKeyBytes, Sats, SignatureBytes, SpecError, U256, VariableList,
+    Address, AuxPowSpec, B256, BitcoinCheckpoint, BitcoinHeaderBytes, ChainSpec, Custodians, CustodyRecovery, EvmSpec,
+    FixedBytes, Fork, Height, Member, PegSpec, PublicKeyBytes, Sats, SignatureBytes, SpecError, U256, VariableList,
 };
 
 fn members(count: u8) -> Vec<Member> {
@@ -80,6 +80,7 @@ fn peg() -> PegSpec {
         old_address_grace: 282,
         custody_keys: keys(4),
         custody_threshold: 3,
+        recovery: VariableList::empty(),
     }
 }
 
@@ -171,6 +172,38 @@ fn a_federation_has_members_and_each_a_key_of_its_own() {
     let error = SpecError::DuplicateMember { first: 1, second: 3 };
     assert_eq!(spec.validate(), Err(error.clone()));
     assert_eq!(error.to_string(), "chain spec: members 1 and 3 share one public key");
+}
+
+#[test]
+fn a_recovery_has_keys_signatures_and_a_lock_that_bitcoin_knows() {
+    let recovery = |count, threshold, blocks| CustodyRecovery { keys: keys(count), threshold, blocks };
+    let field = |recovery: CustodyRecovery| {
+        let mut spec = spec();
+        spec.peg[0].recovery = VariableList::new(vec![recovery]).unwrap();
+        match spec.validate() {
+            Ok(()) => None,
+            Err(SpecError::OutOfRange { field, .. }) => Some(field),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    for (count, threshold, blocks) in [(1, 1, 144), (3, 2, 52_560), (128, 128, 65_535)] {
+        assert_eq!(field(recovery(count, threshold, blocks)), None);
+    }
+    assert_eq!(field(recovery(0, 1, 144)), Some("peg.recovery.keys"));
+    for threshold in [0, 4, u64::MAX] {
+        assert_eq!(field(recovery(3, threshold, 144)), Some("peg.recovery.threshold"));
+    }
+    for blocks in [0, 143, 65_536, u64::MAX] {
+        assert_eq!(field(recovery(3, 2, blocks)), Some("peg.recovery.blocks"));
+    }
+    let mut twice = recovery(3, 2, 144);
+    twice.keys[2] = twice.keys[1];
+    assert_eq!(twice.validate(), Err(SpecError::DuplicateMember { first: 1, second: 2 }));
+    // A spec in JSON that does not name it has none.
+    let json = serde_json::to_string(&spec().peg[0]).unwrap();
+    let without = json.replace(",\"recovery\":[]", "");
+    assert_ne!(json, without);
+    assert_eq!(serde_json::from_str::<PegSpec>(&without).unwrap(), spec().peg[0]);
 }
 
 #[test]

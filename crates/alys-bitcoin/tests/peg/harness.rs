@@ -52,6 +52,7 @@ pub fn spec(keys: &[CustodyKey], threshold: u64) -> PegSpec {
         old_address_grace: 20,
         custody_keys: CustodyKeys::new(keys.iter().map(|key| key.public_key().serialize().into()).collect()).unwrap(),
         custody_threshold: threshold,
+        recovery: VariableList::empty(),
     }
 }
 

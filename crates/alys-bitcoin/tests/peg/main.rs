@@ -12,6 +12,7 @@ mod mainnet;
 mod model;
 mod pauses;
 mod payments;
+mod recovery;
 mod reorgs;
 mod rotation;
 mod signing;

@@ -72,7 +72,7 @@ pub fn hand_over(world: &mut World, keys: &[CustodyKey], threshold: u64) {
 }
 
 pub fn address(keys: &[CustodyKey], threshold: u64) -> ScriptBuf {
-    Custody::of(&custodians(keys, threshold)).unwrap().script_pubkey().clone()
+    Custody::of(&custodians(keys, threshold), None).unwrap().script_pubkey().clone()
 }
 
 /// Signs with these keys, as the books say which custody must.

@@ -62,8 +62,7 @@ impl Chain {
     pub(super) fn forget_old_pause(&mut self) {
         let Some(waiting) = &self.pause else { return };
         let rules = transition::child_rules(&self.constants, self.tree.head());
-        if waiting.epoch < rules.epoch
-            || waiting.sequence <= self.tree.finalized().state.peg.ledger().pause().sequence
+        if waiting.epoch < rules.epoch || waiting.sequence <= self.tree.finalized().state.peg.ledger().pause().sequence
         {
             self.forget_pause();
         }

@@ -142,7 +142,7 @@ impl Chain {
         let (records, step) = match &self.constants.peg {
             Some(peg_rules) => {
                 let place = transition::peg_place(&self.constants, head, rules, slot, withdrawals.len());
-                let moved = transition::peg_before(head, rules);
+                let moved = transition::peg_before(peg_rules, head, rules);
                 let before = moved.as_ref().unwrap_or(&head.state.peg);
                 let (records, step) = peg::propose(peg_rules, before, &self.peg_offer, self.pause.as_ref(), place);
                 (Box::new(records), Some(step))

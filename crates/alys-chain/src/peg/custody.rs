@@ -1,12 +1,14 @@
 //! Who holds the deposits: a taproot output that only a k-of-n script can spend (protocol section 7).
 //!
 //! `tr(NUMS, multi_a(k, K1, …, Kn))`: the internal key is BIP-341's point of which nobody knows the logarithm, so there
-//! is no key path; the one leaf is miniscript's `multi_a`.
+//! is no key path; the leaf is miniscript's `multi_a`. Where the chain spec names recovery keys there is a second leaf,
+//! `and_v(v:multi_a(m, R1, …, Rl), older(N))`, by which those can spend a coin that has lain for `N` blocks. The chain's
+//! payments never take it; it costs them 32 bytes an input, the hash by which the first leaf shows that it is one of two.
 
-use alys_primitives::PegSpec;
+use alys_primitives::{B256, Custodians, CustodyKeys, CustodyRecovery, PegSpec};
 use bitcoin::{
-    ScriptBuf, TapNodeHash, TxOut, Witness, XOnlyPublicKey,
-    opcodes::all::{OP_CHECKSIG, OP_CHECKSIGADD, OP_NUMEQUAL},
+    ScriptBuf, Sequence, TapNodeHash, TxOut, Witness, XOnlyPublicKey,
+    opcodes::all::{OP_CHECKSIG, OP_CHECKSIGADD, OP_CSV, OP_NUMEQUAL, OP_NUMEQUALVERIFY},
     script::Builder,
     secp256k1::Secp256k1,
     taproot::{ControlBlock, LeafVersion, TapLeafHash, TaprootBuilder},
@@ -38,6 +40,22 @@ pub enum CustodyError {
         /// Keys.
         keys: usize,
     },
+    /// A recovery key is no point of the curve.
+    #[error("recovery key {index} is no x-only public key")]
+    RecoveryKey {
+        /// Its index.
+        index: usize,
+    },
+    /// There is no such recovery leaf.
+    #[error("{threshold} of {keys} recovery keys after {blocks} blocks make no script")]
+    Recovery {
+        /// Signatures needed.
+        threshold: u64,
+        /// Keys.
+        keys: usize,
+        /// Blocks that a coin must have lain.
+        blocks: u64,
+    },
 }
 
 /// The output that deposits pay to, and what spending it takes.
@@ -47,7 +65,41 @@ pub struct Custody {
     threshold: usize,
     leaf: ScriptBuf,
     control: ControlBlock,
+    merkle_root: TapNodeHash,
     script_pubkey: ScriptBuf,
+    recovery: Option<Recovery>,
+}
+
+/// The leaf by which recovery keys spend coins that have lain for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    keys: Vec<XOnlyPublicKey>,
+    threshold: usize,
+    blocks: u16,
+    leaf: ScriptBuf,
+    control: ControlBlock,
+}
+
+impl Recovery {
+    /// The tapscript.
+    pub fn leaf(&self) -> &ScriptBuf {
+        &self.leaf
+    }
+
+    /// Hash of the tapscript, which signatures cover.
+    pub fn leaf_hash(&self) -> TapLeafHash {
+        TapLeafHash::from_script(&self.leaf, LeafVersion::TapScript)
+    }
+
+    /// The sequence that an input must have which spends by this leaf.
+    pub fn sequence(&self) -> Sequence {
+        Sequence::from_height(self.blocks)
+    }
+
+    /// The witness of an input with these signatures, one place per key; an empty one is "no signature".
+    pub fn witness<S: AsRef<[u8]>>(&self, signatures: &[Option<S>]) -> Witness {
+        witness(signatures, &self.leaf, &self.control)
+    }
 }
 
 impl Custody {
@@ -56,33 +108,60 @@ impl Custody {
     /// # Errors
     /// [`CustodyError`].
     pub fn of_spec(spec: &PegSpec) -> Result<Self, CustodyError> {
-        Self::new(super::rotation::points(&spec.custody_keys)?, spec.custody_threshold)
+        let custodians = Custodians { keys: spec.custody_keys.clone(), threshold: spec.custody_threshold };
+        Self::of(&custodians, spec.recovery.first())
     }
 
-    /// `threshold` of `keys`.
+    /// The custody of these custodians, with the recovery leaf that the chain spec asks for.
+    ///
+    /// # Errors
+    /// [`CustodyError`].
+    pub fn of(custodians: &Custodians, recovery: Option<&CustodyRecovery>) -> Result<Self, CustodyError> {
+        let keys = points(&custodians.keys).map_err(|index| CustodyError::Key { index })?;
+        Self::build(keys, custodians.threshold, recovery)
+    }
+
+    /// `threshold` of `keys`, without a recovery leaf.
     ///
     /// # Errors
     /// [`CustodyError::Script`] unless 1 <= threshold <= keys <= 128.
     pub fn new(keys: Vec<XOnlyPublicKey>, threshold: u64) -> Result<Self, CustodyError> {
+        Self::build(keys, threshold, None)
+    }
+
+    fn build(
+        keys: Vec<XOnlyPublicKey>,
+        threshold: u64,
+        recovery: Option<&CustodyRecovery>,
+    ) -> Result<Self, CustodyError> {
         let refused = CustodyError::Script { threshold, keys: keys.len() };
         let needed = usize::try_from(threshold).map_err(|_| refused)?;
         if !(1..=keys.len()).contains(&needed) || keys.len() > alys_primitives::MAX_MEMBERS {
             return Err(refused);
         }
-        let mut builder = Builder::new();
-        for (index, key) in keys.iter().enumerate() {
-            let opcode = if index == 0 { OP_CHECKSIG } else { OP_CHECKSIGADD };
-            builder = builder.push_x_only_key(key).push_opcode(opcode);
-        }
-        let number = i64::try_from(threshold).map_err(|_| refused)?;
-        let leaf = builder.push_int(number).push_opcode(OP_NUMEQUAL).into_script();
+        let leaf = multi_a(&keys, threshold).ok_or(refused)?.push_opcode(OP_NUMEQUAL).into_script();
         let internal = XOnlyPublicKey::from_slice(&NUMS_KEY).map_err(|_| refused)?;
+        let recovery = recovery.map(RecoveryScript::new).transpose()?;
+        let tree = match &recovery {
+            None => TaprootBuilder::new().add_leaf(0, leaf.clone()),
+            Some(recovery) => {
+                TaprootBuilder::new().add_leaf(1, leaf.clone()).and_then(|tree| tree.add_leaf(1, recovery.leaf.clone()))
+            }
+        };
         let secp = Secp256k1::verification_only();
-        let tree = TaprootBuilder::new().add_leaf(0, leaf.clone()).map_err(|_| refused)?;
-        let spend = tree.finalize(&secp, internal).map_err(|_| refused)?;
-        let control = spend.control_block(&(leaf.clone(), LeafVersion::TapScript)).ok_or(refused)?;
+        let spend = tree.map_err(|_| refused)?.finalize(&secp, internal).map_err(|_| refused)?;
+        let control_of = |leaf: &ScriptBuf| spend.control_block(&(leaf.clone(), LeafVersion::TapScript));
+        let control = control_of(&leaf).ok_or(refused)?;
+        let merkle_root = spend.merkle_root().ok_or(refused)?;
         let script_pubkey = ScriptBuf::new_p2tr_tweaked(spend.output_key());
-        Ok(Self { keys, threshold: needed, leaf, control, script_pubkey })
+        let recovery = match recovery {
+            Some(RecoveryScript { keys, threshold, blocks, leaf }) => {
+                let control = control_of(&leaf).ok_or(refused)?;
+                Some(Recovery { keys, threshold, blocks, leaf, control })
+            }
+            None => None,
+        };
+        Ok(Self { keys, threshold: needed, leaf, control, merkle_root, script_pubkey, recovery })
     }
 
     /// The keys, in order of the members.
@@ -107,13 +186,20 @@ impl Custody {
 
     /// The output as a descriptor, which wallets and miniscript understand; without a checksum.
     pub fn descriptor(&self) -> String {
-        let mut text = format!("tr({},multi_a({}", self.control.internal_key, self.threshold);
-        for key in &self.keys {
-            text.push(',');
-            text.push_str(&key.to_string());
+        let internal = self.control.internal_key;
+        let custody = multi_a_text(&self.keys, self.threshold);
+        match &self.recovery {
+            None => format!("tr({internal},{custody})"),
+            Some(Recovery { keys, threshold, blocks, .. }) => {
+                let recovery = multi_a_text(keys, *threshold);
+                format!("tr({internal},{{{custody},and_v(v:{recovery},older({blocks}))}})")
+            }
         }
-        text.push_str("))");
-        text
+    }
+
+    /// The leaf for recovery, if the chain spec asks for one.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
     }
 
     /// Hash of the tapscript, which signatures cover.
@@ -121,9 +207,9 @@ impl Custody {
         TapLeafHash::from_script(&self.leaf, LeafVersion::TapScript)
     }
 
-    /// Root of the tree of scripts, of which there is one.
+    /// Root of the tree of scripts.
     pub fn merkle_root(&self) -> TapNodeHash {
-        TapNodeHash::from(self.leaf_hash())
+        self.merkle_root
     }
 
     /// The control block that shows the tapscript to be part of the output.
@@ -139,13 +225,7 @@ impl Custody {
     /// The witness of an input with these signatures, one place per key; an empty one is "no signature". The first key
     /// takes the top of the stack.
     pub fn witness<S: AsRef<[u8]>>(&self, signatures: &[Option<S>]) -> Witness {
-        let mut witness = Witness::new();
-        for signature in signatures.iter().rev() {
-            witness.push(signature.as_ref().map_or(&[][..], AsRef::as_ref));
-        }
-        witness.push(self.leaf.as_bytes());
-        witness.push(self.control.serialize());
-        witness
+        witness(signatures, &self.leaf, &self.control)
     }
 
     /// A witness of the size that every complete one has.
@@ -154,4 +234,62 @@ impl Custody {
             (0..self.keys.len()).map(|index| (index < self.threshold).then_some([0; SIGNATURE_BYTES])).collect();
         self.witness(&signatures)
     }
+}
+
+/// What a recovery leaf is before it is part of an output.
+struct RecoveryScript {
+    keys: Vec<XOnlyPublicKey>,
+    threshold: usize,
+    blocks: u16,
+    leaf: ScriptBuf,
+}
+
+impl RecoveryScript {
+    fn new(spec: &CustodyRecovery) -> Result<Self, CustodyError> {
+        let CustodyRecovery { threshold, blocks, .. } = *spec;
+        let refused = CustodyError::Recovery { threshold, keys: spec.keys.len(), blocks };
+        let keys = points(&spec.keys).map_err(|index| CustodyError::RecoveryKey { index })?;
+        let needed = usize::try_from(threshold).ok().filter(|needed| (1..=keys.len()).contains(needed));
+        let blocks = u16::try_from(blocks).ok().filter(|blocks| *blocks > 0).ok_or(refused)?;
+        let leaf = multi_a(&keys, threshold).ok_or(refused)?.push_opcode(OP_NUMEQUALVERIFY);
+        let leaf = leaf.push_int(i64::from(blocks)).push_opcode(OP_CSV).into_script();
+        Ok(Self { keys, threshold: needed.ok_or(refused)?, blocks, leaf })
+    }
+}
+
+/// The keys as points of the curve, or the index of one that is none.
+fn points(keys: &CustodyKeys) -> Result<Vec<XOnlyPublicKey>, usize> {
+    let point = |(index, key): (usize, &B256)| XOnlyPublicKey::from_slice(key.as_slice()).map_err(|_| index);
+    keys.iter().enumerate().map(point).collect()
+}
+
+/// Everything of miniscript's `multi_a` but the comparison at its end.
+fn multi_a(keys: &[XOnlyPublicKey], threshold: u64) -> Option<Builder> {
+    let mut builder = Builder::new();
+    for (index, key) in keys.iter().enumerate() {
+        let opcode = if index == 0 { OP_CHECKSIG } else { OP_CHECKSIGADD };
+        builder = builder.push_x_only_key(key).push_opcode(opcode);
+    }
+    Some(builder.push_int(i64::try_from(threshold).ok()?))
+}
+
+fn multi_a_text(keys: &[XOnlyPublicKey], threshold: usize) -> String {
+    let mut text = format!("multi_a({threshold}");
+    for key in keys {
+        text.push(',');
+        text.push_str(&key.to_string());
+    }
+    text.push(')');
+    text
+}
+
+/// The first key takes the top of the stack.
+fn witness<S: AsRef<[u8]>>(signatures: &[Option<S>], leaf: &ScriptBuf, control: &ControlBlock) -> Witness {
+    let mut witness = Witness::new();
+    for signature in signatures.iter().rev() {
+        witness.push(signature.as_ref().map_or(&[][..], AsRef::as_ref));
+    }
+    witness.push(leaf.as_bytes());
+    witness.push(control.serialize());
+    witness
 }

@@ -22,7 +22,7 @@ mod rotation;
 mod sealed;
 mod state;
 
-pub use custody::{Custody, CustodyError, NUMS_KEY};
+pub use custody::{Custody, CustodyError, NUMS_KEY, Recovery};
 pub use deposit::{Deposit, DepositOutput, Unclaimed, parse_deposit, parse_recipient};
 pub use error::PegError;
 pub use headers::{HeaderError, HeaderView};

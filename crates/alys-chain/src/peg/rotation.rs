@@ -13,7 +13,7 @@ use super::{
     ledger::{Attempt, Batch, Coin, PegLedger},
     payment::{PaymentError, derive_sweep, sweep_coins},
 };
-use alys_primitives::{B256, Custodians, CustodyKeys, PegSpec, Sats};
+use alys_primitives::{Custodians, PegSpec, Sats};
 use bitcoin::Script;
 use ssz_derive::{Decode, Encode};
 
@@ -51,24 +51,6 @@ impl CustodyEntry {
     }
 }
 
-impl Custody {
-    /// The custody of these custodians.
-    ///
-    /// # Errors
-    /// [`super::CustodyError`].
-    pub fn of(custodians: &Custodians) -> Result<Self, super::CustodyError> {
-        Self::new(points(&custodians.keys)?, custodians.threshold)
-    }
-}
-
-/// The keys as points of the curve.
-pub(super) fn points(keys: &CustodyKeys) -> Result<Vec<bitcoin::XOnlyPublicKey>, super::CustodyError> {
-    let point = |(index, key): (usize, &B256)| {
-        bitcoin::XOnlyPublicKey::from_slice(key.as_slice()).map_err(|_| super::CustodyError::Key { index })
-    };
-    keys.iter().enumerate().map(point).collect()
-}
-
 impl PegLedger {
     /// The present custody and earlier ones, oldest first.
     pub fn custodies(&self) -> &[CustodyEntry] {
@@ -102,10 +84,10 @@ impl PegLedger {
     }
 
     /// The epoch of `next_custodians` begins while the chain's view of Bitcoin ends at `bitcoin_height`.
-    pub(crate) fn rotate(&mut self, bitcoin_height: u64) {
+    pub(crate) fn rotate(&mut self, rules: &PegRules, bitcoin_height: u64) {
         let Some(custodians) = self.next_custodians.pop() else { return };
         // Checked when the change was verified.
-        let Ok(custody) = Custody::of(&custodians) else { return };
+        let Ok(custody) = rules.custody_by(&custodians) else { return };
         let script = custody.script_pubkey().to_bytes();
         let number = self.custodies.iter().map(|entry| entry.number).max().map_or(0, |last| last.saturating_add(1));
         let is_same = |entry: &CustodyEntry| entry.script == script;
@@ -148,7 +130,15 @@ impl PegLedger {
 impl PegRules {
     /// The custody with a number in these books; `None` if they know none.
     pub fn custody_of(&self, ledger: &PegLedger, number: u64) -> Option<Custody> {
-        Custody::of(&ledger.custody(number)?.custodians).ok()
+        self.custody_by(&ledger.custody(number)?.custodians).ok()
+    }
+
+    /// The custody that custodians of this chain have together.
+    ///
+    /// # Errors
+    /// [`super::CustodyError`].
+    pub fn custody_by(&self, custodians: &Custodians) -> Result<Custody, super::CustodyError> {
+        Custody::of(custodians, self.spec.recovery.first())
     }
 
     /// The custody that deposits pay to.
@@ -164,7 +154,7 @@ impl PegRules {
 
     /// Whether a script is the present federation's, an earlier one's, or the next one's.
     pub(crate) fn is_custody(&self, ledger: &PegLedger, script: &Script) -> bool {
-        let next = ledger.next_custodians().and_then(|next| Custody::of(next).ok());
+        let next = ledger.next_custodians().and_then(|next| self.custody_by(next).ok());
         ledger.custody_by_script(script).is_some() || next.is_some_and(|next| next.script_pubkey() == script)
     }
 }

@@ -46,11 +46,11 @@ impl Peg {
 
     /// The peg as a child finds it whose parent leaves behind this one: a change of custody that waits takes effect with
     /// its epoch, or is forgotten with the change of the federation that carried it. `None` if nothing moves.
-    pub(crate) fn at_child(&self, begins_epoch: bool, is_in_flight: bool) -> Option<Self> {
+    pub(crate) fn at_child(&self, rules: &PegRules, begins_epoch: bool, is_in_flight: bool) -> Option<Self> {
         self.ledger.next_custodians().filter(|_| begins_epoch || !is_in_flight)?;
         let mut ledger = PegLedger::clone(&self.ledger);
         if begins_epoch {
-            ledger.rotate(self.headers.tip_height());
+            ledger.rotate(rules, self.headers.tip_height());
         }
         ledger.next_custodians.clear();
         Some(Self { headers: self.headers.clone(), ledger: Sealed::new(ledger) })

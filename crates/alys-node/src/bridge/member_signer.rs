@@ -3,7 +3,7 @@
 use crate::clock::wall_now;
 use alys_bitcoin::signer::{OwnSigner, Policy, SignedPayments, SocketSigner};
 use alys_bitcoin::{CustodyKey, PaymentJob, Signer, SignerError};
-use alys_chain::peg::{Custody, PegLedger, PegRules};
+use alys_chain::peg::{PegLedger, PegRules};
 use bitcoin::psbt::Psbt;
 
 /// Where the member's custody key is.
@@ -44,7 +44,7 @@ impl MemberSigner {
         if let Self::Here(signer) = self {
             let mut entries: Vec<_> = ledger.custodies().iter().collect();
             entries.sort_by_key(|entry| (entry.is_current, entry.retired_at, entry.number));
-            let custodies = entries.into_iter().filter_map(|entry| Custody::of(&entry.custodians).ok()).collect();
+            let custodies = entries.into_iter().filter_map(|entry| rules.custody_by(&entry.custodians).ok()).collect();
             signer.set_policy(Policy::new(rules.spec(), custodies, None));
         }
     }

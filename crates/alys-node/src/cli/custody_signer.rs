@@ -7,7 +7,7 @@ use super::run::{StopSignals, runtime, start_logging};
 use crate::bridge::custody_keys;
 use crate::config::LogFormat;
 use alys_bitcoin::signer::{OwnSigner, Policy, SignedPayments, SignerServer};
-use alys_chain::peg::{Custody, PegRules};
+use alys_chain::peg::PegRules;
 use alys_primitives::Sats;
 use clap::Args;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ pub(super) fn custody_signer(arguments: SignerArguments) -> Outcome {
     let custodians = alys_chain::follow_custody(files.spec.clone(), &changes).map_err(Failure::usage)?;
     let mut custodies = vec![rules.custody().clone()];
     for custodians in &custodians {
-        custodies.push(Custody::of(custodians).map_err(Failure::usage)?);
+        custodies.push(rules.custody_by(custodians).map_err(Failure::usage)?);
     }
     if !custodies.iter().any(|custody| keys.iter().any(|key| custody.keys().contains(&key.public_key()))) {
         return Err(Failure::usage("no custody key of this keystore is part of the federation's")

@@ -70,6 +70,7 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
                 slot_seconds: arguments.slot_duration,
                 genesis_time: crate::clock::wall_now().0 / 1000,
                 epoch_delay: None,
+                recovery: None,
                 cost: KdfCost::PBKDF2,
                 ports: Ports::default(),
             },

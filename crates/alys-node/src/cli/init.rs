@@ -7,10 +7,11 @@ use crate::chain_files::{ChainFiles, ChainFilesError, member};
 use crate::dev_accounts::dev_accounts;
 use crate::key_files::{generate_key, write_keystore, write_private};
 use crate::network::NETWORK_KEY;
+use alys_chain::peg::PegRules;
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Password};
 use alys_p2p::{Identity, PeerId};
-use alys_primitives::{Address, Members, Root};
+use alys_primitives::{Address, B256, CustodyKeys, CustodyRecovery, Members, Root, VariableList};
 use alys_store::signing::{RecordIdentity, SigningRecord, Watermarks};
 use clap::{Args, ValueEnum};
 use rand::TryRngCore as _;
@@ -57,6 +58,16 @@ pub(super) struct InitArguments {
     /// Blocks from a change of the federation to the epoch that it begins; the preset's without.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     epoch_delay: Option<u64>,
+    /// A key (x-only, in hex) of those that can spend deposits which nobody has moved for long, if too many custody keys are
+    /// lost; nobody can without.
+    #[arg(long, requires = "recovery_threshold")]
+    recovery_key: Vec<B256>,
+    /// How many of the recovery keys must sign.
+    #[arg(long, requires = "recovery_key")]
+    recovery_threshold: Option<u64>,
+    /// Bitcoin blocks for which a coin must have lain before the recovery keys can spend it; a year by default.
+    #[arg(long, default_value_t = 52_560)]
+    recovery_blocks: u64,
 }
 
 pub(super) fn init(arguments: &InitArguments) -> Outcome {
@@ -66,6 +77,7 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
         slot_seconds: arguments.slot_seconds,
         genesis_time: arguments.genesis_time.unwrap_or_else(|| crate::clock::wall_now().0 / 1000),
         epoch_delay: arguments.epoch_delay,
+        recovery: recovery(arguments)?,
         // A federation's keystores are worth the strongest stretching; a dev chain's only guard play money.
         cost: match arguments.preset {
             Preset::Dev => KdfCost::PBKDF2,
@@ -81,6 +93,13 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
     Ok(())
 }
 
+/// The recovery leaf of the custody, if one is asked for.
+fn recovery(arguments: &InitArguments) -> Result<Option<CustodyRecovery>, Failure> {
+    let Some(threshold) = arguments.recovery_threshold else { return Ok(None) };
+    let keys = CustodyKeys::new(arguments.recovery_key.clone()).map_err(|_| Failure::usage("too many recovery keys"))?;
+    Ok(Some(CustodyRecovery { keys, threshold, blocks: arguments.recovery_blocks }))
+}
+
 /// What `init` and `dev` write.
 pub(super) struct Plan {
     pub(super) preset: Preset,
@@ -88,6 +107,7 @@ pub(super) struct Plan {
     pub(super) slot_seconds: u64,
     pub(super) genesis_time: u64,
     pub(super) epoch_delay: Option<u64>,
+    pub(super) recovery: Option<CustodyRecovery>,
     pub(super) cost: KdfCost,
     pub(super) ports: Ports,
 }
@@ -148,6 +168,13 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     })?;
 
     files.spec.epoch_delay = plan.epoch_delay.unwrap_or(files.spec.epoch_delay);
+    if let Some(recovery) = &plan.recovery {
+        let peg = files.spec.peg.iter_mut().next();
+        let peg = peg.ok_or_else(|| Failure::usage("recovery keys, and the preset's chain has no peg"))?;
+        peg.recovery = VariableList::new(vec![recovery.clone()]).map_err(|_| Failure::work("more than one recovery"))?;
+        PegRules::new(peg).map_err(Failure::usage)?;
+        files.spec.validate().map_err(Failure::usage)?;
+    }
     let genesis_root = files.spec.genesis_root();
     let folders: Vec<PathBuf> = (0..keys.len()).map(|index| folder.join(format!("member-{index}"))).collect();
     let peers = folders.iter().map(|folder| network_key(folder)).collect::<Result<Vec<_>, _>>()?;

@@ -143,7 +143,7 @@ impl Peg {
             if let Some(offer) = offered.offers.iter().find(|offer| !is_held(change, offer)) {
                 return Err(format!("nothing proves that anybody holds the custody key {}", offer.key));
             }
-            let custody = Custody::of(&offered.custodians()).map_err(|error| error.to_string())?;
+            let custody = Custody::of(&offered.custodians(), None).map_err(|error| error.to_string())?;
             books.next = Some((block.header.height.0, custody.script_pubkey().clone()));
         }
         for burn in burns {

@@ -98,6 +98,7 @@ pub(super) fn spec() -> PegSpec {
         old_address_grace: 280,
         custody_keys: custody_keys(1),
         custody_threshold: 2,
+        recovery: VariableList::empty(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::bounded::read_bounded;
 use crate::cli::failure::Failure;
 use crate::key_files::write_private;
-use alys_chain::peg::{Custody, PegRules};
+use alys_chain::peg::PegRules;
 use alys_chain::{Chain, FederationError, Verifier, change_root};
 use alys_crypto::{AggregateSignature, PublicKey, Signature, SigningRoot};
 use alys_primitives::{
@@ -195,6 +195,6 @@ impl Proposal {
 /// Where deposits to these custodians go.
 pub(super) fn custody_address(spec: &ChainSpec, custodians: &Custodians) -> Option<String> {
     let rules = PegRules::new(spec.peg.first()?).ok()?;
-    let custody = Custody::of(custodians).ok()?;
+    let custody = rules.custody_by(custodians).ok()?;
     bitcoin::Address::from_script(custody.script_pubkey(), rules.network()).ok().map(|address| address.to_string())
 }
