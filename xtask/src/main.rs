@@ -46,9 +46,9 @@ usage: cargo xtask <command>
           [--debug | --binary FILE]
                             run a federation of processes with a merged miner and a regtest Bitcoin; ctrl-C stops all
   chaos [--seed N] [--nodes 4] [--minutes 2 | --cycles N] [--faults all | kill,power-cut,pause,…] [--rate 2]
-        [--report DIR] [--keep] [--canary] [--debug | --binary FILE]
+        [--for 60s] [--within 90s] [--report DIR] [--keep] [--canary] [--debug | --binary FILE]
                             inflict faults on a federation of processes and judge it from outside; exit codes 3 a broken
-                            promise, 4 no progress, 5 a fault that never happened, 6 the run itself failed
+                            promise, 4 no progress (within 90 s of a fault's end, or as long as said), 5 a fault that never happened, 6 the run itself failed
   fuzz [target] [--seconds N]
                             run one fuzz target or all of them, 30 seconds each unless told otherwise
   sim [options]             simulate federations with faults; `sim --help` lists the options, and

@@ -60,6 +60,10 @@ struct Arguments {
     canary: bool,
     /// Faults after which the run ends, whatever the time, with little pause between them.
     cycles: Option<u64>,
+    /// How long each fault lasts; by chance without.
+    lasting: Option<Duration>,
+    /// How long the federation may take to be level and moving again after a fault.
+    within: Duration,
 }
 
 pub(crate) fn chaos(args: &[String]) -> Result<(), Failure> {
@@ -159,16 +163,23 @@ impl Run {
             if arguments.cycles.is_some() {
                 fault.duration = Duration::ZERO;
             }
+            fault.duration = arguments.lasting.unwrap_or(fault.duration);
             done += 1;
             println!("{:>5} s  {fault}", self.began.elapsed().as_secs());
             fault.inflict(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
+            let before = highest(federation);
             self.watch(federation, fault.duration);
+            if fault.kind == Kind::Partition {
+                let more = highest(federation).saturating_sub(before);
+                println!("         {more} blocks while the halves were apart");
+            }
             fault.heal(federation, &mut self.ledger).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
-            let took = self.recover(federation, &fault).map_err(stuck)?;
+            let took = self.recover(federation, &fault, arguments.within).map_err(stuck)?;
             println!(
-                "{:>5} s  level and moving again after {:.1} s",
+                "{:>5} s  level and moving again after {:.1} s, that is {:.1} slots",
                 self.began.elapsed().as_secs(),
-                took.as_secs_f64()
+                took.as_secs_f64(),
+                took.as_secs_f64() / Duration::from_secs(arguments.plan.slot_seconds).as_secs_f64()
             );
             self.report.add(&fault, took);
             self.ledger.audit(federation);
@@ -207,7 +218,12 @@ impl Run {
     }
 
     /// Until every node answers, is level with the others, and the chain has moved on.
-    fn recover(&mut self, federation: &mut Federation, fault: &Fault) -> Result<Duration, Failure> {
+    fn recover(
+        &mut self,
+        federation: &mut Federation,
+        fault: &Fault,
+        within: Duration,
+    ) -> Result<Duration, Failure> {
         let statuses = federation.statuses();
         self.ledger.observe(&statuses);
         let before = statuses.iter().flatten().map(|status| status.head).max().unwrap_or(0);
@@ -237,14 +253,19 @@ impl Run {
             if level && heads.iter().all(|head| *head > before) {
                 return Ok(began.elapsed());
             }
-            if began.elapsed() > RECOVERY {
+            if began.elapsed() > within {
                 return Err(
-                    Failure::work(format!("no recovery within {} s", RECOVERY.as_secs())).because(line(&statuses))
+                    Failure::work(format!("no recovery within {} s", within.as_secs())).because(line(&statuses))
                 );
             }
             thread::sleep(WATCH);
         }
     }
+}
+
+/// The greatest height that a node shows.
+fn highest(federation: &Federation) -> u64 {
+    federation.statuses().iter().flatten().map(|status| status.head).max().unwrap_or(0)
 }
 
 fn parse(args: &[String]) -> Result<Arguments, Failure> {
@@ -271,6 +292,8 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
         rate: RATE,
         canary: false,
         cycles: None,
+        lasting: None,
+        within: RECOVERY,
     };
     let mut args = args.iter();
     while let Some(argument) = args.next() {
@@ -280,6 +303,8 @@ fn parse(args: &[String]) -> Result<Arguments, Failure> {
             "--nodes" => arguments.plan.nodes = number(value()?, 1..=16)?.try_into().unwrap_or(4),
             "--minutes" => arguments.minutes = number(value()?, 1..=100_000)?,
             "--cycles" => arguments.cycles = Some(number(value()?, 1..=1_000_000)?),
+            "--for" => arguments.lasting = Some(Duration::from_secs(number(value()?, 1..=3_600)?)),
+            "--within" => arguments.within = Duration::from_secs(number(value()?, 1..=3_600)?),
             "--slot-seconds" => arguments.plan.slot_seconds = number(value()?, 1..=60)?,
             "--faults" => arguments.kinds = kinds(value()?)?,
             "--report" => arguments.report = PathBuf::from(value()?),

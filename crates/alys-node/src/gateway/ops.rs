@@ -188,4 +188,23 @@ mod tests {
         }
         assert!(seen > 20, "{seen}");
     }
+
+    #[test]
+    fn promtool_takes_the_alert_rules() {
+        let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ops/alerts.yml");
+        let promtool = std::env::var_os("PROMTOOL").filter(|name| !name.is_empty());
+        let named = promtool.is_some();
+        let promtool = promtool.unwrap_or_else(|| "promtool".into());
+        let output = match std::process::Command::new(&promtool).args(["check", "rules", rules]).output() {
+            Ok(output) => output,
+            Err(error) if !named && error.kind() == std::io::ErrorKind::NotFound => {
+                alys_vectors::skip("needs promtool: PROMTOOL names none and it is not on the PATH");
+                return;
+            }
+            Err(error) => panic!("{}: {error}", promtool.display()),
+        };
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success() && said.contains("SUCCESS"), "{said}");
+    }
 }
