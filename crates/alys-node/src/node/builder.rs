@@ -1,33 +1,33 @@
-//! Building, running and stopping a node.
+//! Starting a node's parts, in order.
 
-use crate::actors::chain::{ChainActor, ChainActorConfig, ChainMessage, ChainPorts, TargetError};
-use crate::actors::gateway::{GatewayActor, GatewayPorts, Listening};
+use super::{Node, StartError};
+use crate::actors::chain::{ChainActor, ChainActorConfig, ChainPorts};
+use crate::actors::gateway::{GatewayActor, GatewayPorts};
 use crate::actors::miner::MinerActor;
-use crate::actors::mining::{MiningActor, MiningMessage};
+use crate::actors::mining::MiningActor;
 use crate::actors::service::{ServiceActor, service};
 use crate::actors::signer::{Doppelganger, SignerActor};
 use crate::actors::storage::StorageActor;
 use crate::actors::watcher::WatcherActor;
 use crate::actors::{Fatal, HandOver};
 use crate::bitcoin::NodeBitcoin;
-use crate::bridge::{BridgeActor, BridgeMessage, BridgePorts, BridgeView, CustodyChoice, custody_keys};
+use crate::bridge::{BridgeActor, BridgePorts, BridgeView, CustodyChoice, custody_keys};
 use crate::chain_files::ChainFiles;
 use crate::config::Config;
-use crate::execution::{ClientSetupError, Evm, open_client, open_embedded};
+use crate::execution::{Evm, open_client, open_embedded};
 use crate::gateway::{AlysRpc, FederationRpc, MiningRpc, NetworkRpc, PegRpc};
-use crate::network::{NetworkActor, NetworkPorts, NetworkSetupError, follow_network, network_config};
+use crate::network::{NetworkActor, NetworkPorts, follow_network, network_config};
 use crate::snapshot;
 use crate::sync::{BackfillPorts, SyncActor, SyncPorts, SyncView, backfill};
-use crate::trouble::Trouble;
-use alys_actor::{Addr, Child, Exit, RestartPolicy, ShutdownReport, Supervisor, SupervisorHandle, System};
+use alys_actor::{Child, RestartPolicy, Supervisor, System};
 use alys_bitcoin::signer::SocketSigner;
 use alys_bitcoin::{BlockLog, CoreRpc, RegtestHandle, RegtestLimits, embedded};
-use alys_chain::{Chain, ChainConfig, ChainEvent, ChainView, Message as Gossip};
+use alys_chain::{Chain, ChainConfig};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
 use alys_evm::rpc::NetStatus;
 use alys_p2p::NetworkView;
-use alys_primitives::{Address, ChainSpec, Height};
-use alys_store::signing::{Duty, RecordIdentity, SigningError, SigningRecord};
+use alys_primitives::{Address, ChainSpec};
+use alys_store::signing::{Duty, RecordIdentity, SigningRecord};
 use alys_store::{Database, Reader, StoreConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::error::Error;
@@ -55,88 +55,6 @@ const SIGNER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Requests that wait for the embedded Bitcoin.
 const BITCOIN_INBOX: usize = 64;
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A folder can't be made.
-    #[error("{path} can't be made")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// An address that the node should listen on is taken, or is none of this machine's.
-    #[error("can't listen on {address} (`{key}`)")]
-    Listen {
-        /// The configuration's key.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The chain's database can't be opened.
-    #[error("the chain's database can't be opened")]
-    Store(#[from] alys_store::StoreError),
-    /// The EVM's database can't be opened.
-    #[error("the EVM can't be started")]
-    Evm(#[from] alys_evm::ExecutorError),
-    /// The executor's thread can't be started.
-    #[error("the executor can't be started")]
-    Engine(#[from] alys_engine::EngineError),
-    /// The transaction pool can't be opened.
-    #[error("the transaction pool can't be opened")]
-    Pool(#[from] alys_evm::pool::PoolTaskError),
-    /// The pool's journal can't be opened.
-    #[error("the transaction journal can't be opened")]
-    Journal(#[from] alys_evm::pool::JournalError),
-    /// The external execution client can't be used.
-    #[error("the execution client can't be used")]
-    ExecutionClient(#[from] ClientSetupError),
-    /// Two methods of one name.
-    #[error("two methods of JSON-RPC have one name")]
-    Methods(#[from] jsonrpsee::core::RegisterMethodError),
-    /// The embedded Bitcoin can't be opened.
-    #[error("the embedded Bitcoin can't be opened")]
-    Bitcoin(#[from] alys_bitcoin::LogError),
-    /// The chain can't begin.
-    #[error("the chain can't begin")]
-    Genesis(#[from] alys_chain::GenesisError),
-    /// The signing record can't be used.
-    #[error("the signing record can't be used")]
-    Signing(#[from] SigningError),
-    /// The network can't be set up.
-    #[error("the network can't be set up")]
-    Network(#[from] NetworkSetupError),
-    /// A restore that was broken off can't be finished.
-    #[error("a restored snapshot can't be brought into place")]
-    Settle(#[from] snapshot::SettleError),
-    /// The node can't begin from a snapshot.
-    #[error("the node can't begin from a snapshot")]
-    Join(#[from] snapshot::JoinError),
-    /// A snapshot is asked for, and there is nobody to ask.
-    #[error("`sync.checkpoint` is set, but the node has no network")]
-    NoPeers,
-    /// A snapshot holds the embedded EVM's state; an external client has its own ways.
-    #[error("`sync.checkpoint` is set, and `execution.endpoints` too: an external client can't be given a snapshot")]
-    ExternalState,
-    /// A target of performance makes no sense on this chain.
-    #[error("`{key}` {0}", key = .0.key)]
-    Target(#[from] TargetError),
-    /// A part met trouble while the others started, which nothing mends.
-    #[error("a part failed for good during the start: {reason}")]
-    Fatal {
-        /// What kind.
-        trouble: Trouble,
-        /// What the part said.
-        reason: String,
-    },
-    /// A part did not start.
-    #[error(transparent)]
-    Tree(#[from] alys_actor::StartError),
-}
 
 /// A federation member's key and record.
 pub struct Validator {
@@ -536,120 +454,4 @@ fn check_free(key: &'static str, address: SocketAddr) -> Result<(), StartError> 
 
 fn make_folder(path: &Path) -> Result<(), StartError> {
     std::fs::create_dir_all(path).map_err(|source| StartError::Folder { path: path.to_owned(), source })
-}
-
-/// Why a node stopped by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Going on could have broken a promise.
-    Fatal {
-        /// What kind of trouble.
-        trouble: Trouble,
-        /// What happened.
-        reason: String,
-    },
-    /// A part that the node can't do without failed for good.
-    Tree(Exit),
-}
-
-impl Ended {
-    /// What kind of trouble it was.
-    pub const fn trouble(&self) -> Trouble {
-        match self {
-            Self::Fatal { trouble, .. } => *trouble,
-            Self::Tree(_) => Trouble::Parts,
-        }
-    }
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Fatal { reason, .. } => f.write_str(reason),
-            Self::Tree(exit) => write!(f, "{exit}"),
-        }
-    }
-}
-
-/// A running node. Dropping it without [`Node::shutdown`] stops its tasks without draining them.
-pub struct Node {
-    /// The chain's constants.
-    pub spec: Arc<ChainSpec>,
-    /// The chain actor: imports, proofs, status.
-    pub chain: Addr<ChainMessage>,
-    /// The mining actor: templates and submissions.
-    pub mining: Addr<MiningMessage>,
-    /// The newest published view.
-    pub view: watch::Receiver<ChainView>,
-    /// The chain's database, to read.
-    pub store: Reader,
-    /// The EVM's readers.
-    pub evm: Evm,
-    /// The embedded Bitcoin of a development node.
-    pub bitcoin: Option<RegtestHandle>,
-    /// What the bridge sees of Bitcoin.
-    pub bridge: watch::Receiver<BridgeView>,
-    /// The bridge actor, which takes other members' signatures of payments; none without a peg.
-    pub bridge_actor: Option<Addr<BridgeMessage>>,
-    /// Subscribe here to the signatures of payments that this node knows, as PSBTs for the other members.
-    pub peg_signatures: broadcast::Sender<Arc<[u8]>>,
-    /// Subscribe here to what happens to the chain.
-    pub events: broadcast::Sender<ChainEvent>,
-    /// Subscribe here to what peers should be told.
-    pub gossip: broadcast::Sender<Gossip>,
-    /// The connected peers; empty without a network.
-    pub peers: watch::Receiver<NetworkView>,
-    /// How far the sync is; waiting for ever without a network.
-    pub sync: watch::Receiver<SyncView>,
-    /// Height of the oldest block that is here, as soon as the node has looked at what is missing before it.
-    pub oldest: watch::Receiver<Option<Height>>,
-    /// A signature of this member's key that was made elsewhere: then this node signs nothing.
-    pub doppelganger: watch::Receiver<Doppelganger>,
-    /// Where the servers listen.
-    pub listening: watch::Receiver<Option<Listening>>,
-    fatal: watch::Receiver<Option<(Trouble, String)>>,
-    parts: SupervisorHandle,
-    system: System,
-}
-
-impl Node {
-    /// Restarts a part by its name in [`tree`](Self::tree), such as `chain`, between two messages: it drops what it has in
-    /// memory and reads its state again. Those that wait for its answer keep waiting.
-    ///
-    /// # Errors
-    /// There is no part of that name.
-    pub fn restart(&self, part: &str) -> Result<(), alys_actor::LookupError> {
-        self.parts.restart(part)
-    }
-
-    /// The supervision tree as it is now.
-    pub fn tree(&self) -> alys_actor::TreeSnapshot {
-        self.system.tree()
-    }
-
-    /// Waits until the node can't go on by itself.
-    ///
-    /// # Cancel safety
-    /// Changes nothing.
-    pub async fn ended(&self) -> Ended {
-        let mut fatal = self.fatal.clone();
-        tokio::select! {
-            biased;
-            raised = fatal.wait_for(Option::is_some) => match raised {
-                Ok(raised) => {
-                    let gone = || (Trouble::Parts, "no reason was given".to_owned());
-                    let (trouble, reason) = raised.clone().unwrap_or_else(gone);
-                    Ended::Fatal { trouble, reason }
-                }
-                // Every part is gone: the tree knows why.
-                Err(_) => Ended::Tree(self.system.ended().await),
-            },
-            exit = self.system.ended() => Ended::Tree(exit),
-        }
-    }
-
-    /// Stops every part in reverse order, each within its deadline.
-    pub async fn shutdown(self) -> ShutdownReport {
-        self.system.shutdown().await
-    }
 }
