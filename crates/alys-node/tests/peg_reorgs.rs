@@ -17,7 +17,7 @@ use alys_primitives::{Address, Sats, U256};
 use bitcoin::{ScriptBuf, Transaction, Txid};
 use peg_rotation::{MEMBERS, STAY, begun_sweep, deposit, deposit_address, found, hand_over, script, swept};
 use peg_world::{Backend, BitcoinWallet, Result, World, number, same, wei};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// What is there before the change, and what is burned and paid by the new keys.
@@ -40,6 +40,8 @@ struct Story {
     wallet: BitcoinWallet,
     old: String,
     new: ScriptBuf,
+    /// The books of a chain without a deposit.
+    before: Value,
     /// What was deposited, for whom.
     deposits: Vec<(Address, u64)>,
     /// What the settled sweeps gave to miners.
@@ -66,7 +68,7 @@ impl Story {
     async fn imbalance(&self, what: &str, sats: i128) -> Result<()> {
         for member in 0..STAY {
             let asked = ("alys_supply", json!([]));
-            let is_so = |told: &serde_json::Value| told["imbalanceSats"] == json!(sats.to_string());
+            let is_so = |told: &Value| told["imbalanceSats"] == json!(sats.to_string());
             self.world.until(what, member, asked, is_so).await?;
         }
         Ok(())
@@ -131,7 +133,7 @@ impl Story {
         self.world.confirm(5).await?;
         let asked = ("alys_pegInStatus", json!([txid.to_string()]));
         for member in 0..STAY {
-            let five = |status: &serde_json::Value| status["confirmations"] == json!(5);
+            let five = |status: &Value| status["confirmations"] == json!(5);
             self.world.until("five confirmations", member, asked.clone(), five).await?;
         }
         self.world.reorganise(5).await?;
@@ -144,7 +146,7 @@ impl Story {
         self.world.reorganise(8).await?;
         self.imbalance("books that miss the deposit", -i128::from(sats)).await?;
         for member in 0..STAY {
-            let lost = |status: &serde_json::Value| status["status"] == "lost";
+            let lost = |status: &Value| status["status"] == "lost";
             self.world.until("that it is lost", member, asked.clone(), lost).await?;
         }
         self.world.waits_for_a_block(txid).await?;
@@ -202,9 +204,10 @@ impl Story {
     }
 }
 
-async fn story(folder: &Path, backend: &Backend) -> Result<()> {
+/// The custody has changed hands, and what was there before is swept.
+async fn begin(folder: &Path) -> Result<Story> {
     let binary = Path::new(env!("CARGO_BIN_EXE_alys-node"));
-    let mut world = World::start(binary, folder, MEMBERS, backend).await?;
+    let mut world = World::start(binary, folder, MEMBERS, &Backend::Regtest).await?;
     let mut wallet = BitcoinWallet::new(0x21)?;
     wallet.earn(&world, 10).await?;
     let before = world.supply(0).await?;
@@ -219,8 +222,34 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
     world.confirm(6).await?;
     swept(&world).await?;
     let absorbed = FIRST - found(&world, sweep).await?.output[0].value.to_sat();
-    let mut story = Story { world, wallet, old, new, deposits: Vec::new(), absorbed };
+    Ok(Story { world, wallet, old, new, before, deposits: vec![(first, FIRST)], absorbed })
+}
 
+/// What every member and Bitcoin itself say in the end, when this many satoshis were burned and are paid.
+async fn adds_up(story: Story, burned: u64) -> Result<()> {
+    let Story { world, old, new, before, deposits, absorbed, .. } = story;
+    let total: u64 = deposits.iter().map(|(_, sats)| sats).sum();
+    for member in 0..STAY {
+        for (account, sats) in &deposits {
+            same("minted for a depositor, in wei", world.balance(member, *account).await?, wei(*sats))?;
+        }
+        let after = world.supply(member).await?;
+        let grown = |field: &str| -> Result<U256> { Ok(number(&after[field])? - number(&before[field])?) };
+        same("minted in wei", grown("mintedWei")?, wei(total))?;
+        same("burned in wei", grown("burnedWei")?, wei(burned))?;
+        same("absorbed in satoshis", &after["absorbedSats"], &json!(absorbed))?;
+        same("locked in satoshis", &after["lockedSats"], &json!(total - burned - absorbed))?;
+        same("unpaid and imbalance", (&after["unpaidSats"], &after["imbalanceSats"]), (&json!(0), &json!("0")))?;
+    }
+    same("coins at the old address", world.unspent(&script(&old)?).await?.len(), 0)?;
+    let held: u64 = world.unspent(&new).await?.values().sum();
+    same("satoshis at the new address", held, total - burned - absorbed)?;
+    println!("{held} satoshis are locked, all at the new address; {absorbed} went to miners for the sweeps");
+    Ok(())
+}
+
+async fn sweeps(folder: &Path) -> Result<()> {
+    let mut story = begin(folder).await?;
     let sender = EvmAccount::new(&dev_accounts()?[1].secret_key.secret_bytes())?;
     let payee = BitcoinWallet::new(0x77)?;
     let mut payment = None;
@@ -236,40 +265,34 @@ async fn story(folder: &Path, backend: &Backend) -> Result<()> {
         }
         story.sweep(round, sats, &others).await?;
     }
-    story.deposit_comes_and_goes().await?;
-    story.fees_rise().await?;
-
-    let Story { world, old, new, mut deposits, absorbed, .. } = story;
-    deposits.push((first, FIRST));
-    let total: u64 = deposits.iter().map(|(_, sats)| sats).sum();
     let (burn, payment) = payment.ok_or("nothing was paid")?;
     let mut fee = 0;
     for member in 0..STAY {
-        fee = world.paid(member, &burn, payment, BURN).await?;
-        for (account, sats) in &deposits {
-            same("minted for a depositor, in wei", world.balance(member, *account).await?, wei(*sats))?;
-        }
-        let after = world.supply(member).await?;
-        let grown = |field: &str| -> Result<U256> { Ok(number(&after[field])? - number(&before[field])?) };
-        same("minted in wei", grown("mintedWei")?, wei(total))?;
-        same("burned in wei", grown("burnedWei")?, wei(BURN))?;
-        same("absorbed in satoshis", &after["absorbedSats"], &json!(absorbed))?;
-        same("locked in satoshis", &after["lockedSats"], &json!(total - BURN - absorbed))?;
-        same("unpaid and imbalance", (&after["unpaidSats"], &after["imbalanceSats"]), (&json!(0), &json!("0")))?;
+        fee = story.world.paid(member, &burn, payment, BURN).await?;
     }
-    // What Bitcoin itself says.
-    let paid = world.unspent(&payee.script()).await?;
+    let paid = story.world.unspent(&payee.script()).await?;
     same("what the payee has", paid.values().copied().collect::<Vec<_>>(), vec![BURN - fee])?;
-    same("coins at the old address", world.unspent(&script(&old)?).await?.len(), 0)?;
-    let held: u64 = world.unspent(&new).await?.values().sum();
-    same("satoshis at the new address", held, total - BURN - absorbed)?;
-    println!("{held} satoshis are locked, all at the new address; {absorbed} went to miners for the sweeps");
-    Ok(())
+    adds_up(story, BURN).await
+}
+
+async fn deposits_and_fees(folder: &Path) -> Result<()> {
+    let mut story = begin(folder).await?;
+    story.deposit_comes_and_goes().await?;
+    story.fees_rise().await?;
+    adds_up(story, 0).await
+}
+
+fn play<'a, S: Future<Output = Result<()>>>(folder: &'a tempfile::TempDir, story: impl FnOnce(&'a Path) -> S) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(story(folder.path())).unwrap();
 }
 
 #[test]
-fn sweeps_and_late_deposits_survive_reorganisations_and_a_fee_spike() {
-    let folder = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(story(folder.path(), &Backend::Regtest)).unwrap();
+fn sweeps_and_a_payment_survive_reorganisations_before_and_after_they_settle() {
+    play(&tempfile::tempdir().unwrap(), sweeps);
+}
+
+#[test]
+fn a_late_deposit_comes_and_goes_and_a_sweep_is_mined_at_a_risen_fee() {
+    play(&tempfile::tempdir().unwrap(), deposits_and_fees);
 }

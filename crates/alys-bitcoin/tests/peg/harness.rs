@@ -57,6 +57,7 @@ pub fn spec(keys: &[CustodyKey], threshold: u64) -> PegSpec {
 }
 
 /// One member's Alys chain, an observer that imports every block, a Bitcoin chain, and who uses them.
+#[derive(Clone)]
 pub struct World {
     pub cluster: Cluster,
     pub regtest: Regtest,

@@ -1,10 +1,12 @@
 //! Bitcoin changes its mind.
 
-use crate::harness::{World, op_return};
+use crate::harness::{World, custody_keys, op_return};
+use crate::rotation::{hand_over, sign};
 use crate::support::{NOW, fork, p2wpkh};
 use alys_chain::BlockError;
 use alys_chain::peg::{HeaderError, PegError};
 use alys_primitives::{Address, BitcoinHeaderBytes, Sats, VariableList};
+use bitcoin::OutPoint;
 use bitcoin::consensus::serialize;
 
 const ALICE: Address = Address::repeat_byte(0xa1);
@@ -83,6 +85,58 @@ fn a_deposit_that_leaves_bitcoin_before_it_is_deep_enough_waits_until_it_is_back
     world.slots(2);
     assert_eq!(world.mints(PEG_IN), [(ALICE, 700_000)]);
     assert_eq!(world.ledger().locked(), Sats(70_000));
+}
+
+#[test]
+fn a_sweep_survives_reorganisations_of_one_to_ten_blocks_wherever_it_stands() {
+    let mut rotated = World::new();
+    let new: Vec<_> = (100..105).map(|seed| alys_bitcoin::CustodyKey::from_bytes(&[seed; 32]).unwrap()).collect();
+    let outputs = [(3_000_000, rotated.federation()), (0, op_return(ALICE.as_slice()))];
+    let deposit = rotated.send(&outputs);
+    rotated.pegins.push(deposit.compute_txid());
+    rotated.bitcoin(6);
+    rotated.slots(2);
+    hand_over(&mut rotated, &new, 3);
+    rotated.finalize();
+    let batch = rotated.ledger().batches()[0].clone();
+    let (signed, fee) = (sign(&rotated, &batch, &custody_keys(3)), rotated.payment(&batch).fee);
+    let txid = signed.compute_txid();
+    // Whoever looks through the blocks finds it there; what the books know already is left out of the offer's block.
+    rotated.pegins.push(txid);
+    for depth in 1..=10u32 {
+        for confirmations in 1..=8u32 {
+            let what = format!("{confirmations} confirmations, {depth} blocks replaced");
+            let mut world = rotated.clone();
+            world.regtest.broadcast(signed.clone()).unwrap();
+            world.bitcoin(confirmations);
+            world.slots(2);
+            assert_eq!(world.ledger().batches().is_empty(), confirmations >= 6, "{what}: settled");
+            let base = world.regtest.header_at(world.regtest.best().height - depth).unwrap().hash;
+            fork(&mut world.regtest, base, usize::try_from(depth).unwrap() + 1, 7);
+            world.slots_unbalanced(2);
+            let (is_gone, deposit_is_gone) = (depth >= confirmations, depth >= confirmations + 6);
+            let ledger = world.ledger();
+            let missing = match (confirmations >= 6, is_gone, deposit_is_gone) {
+                (true, true, _) => 3_000_000 - fee.0,
+                (false, _, true) => 3_000_000,
+                _ => 0,
+            };
+            assert_eq!(ledger.imbalance(), -i128::from(missing), "{what}");
+            // Both come back, the deposit first.
+            for transaction in [&deposit, &signed] {
+                let _ = world.regtest.broadcast(transaction.clone());
+            }
+            world.bitcoin(6);
+            world.slots_unbalanced(3);
+            world.slots(1);
+            let ledger = world.ledger();
+            assert_eq!((ledger.imbalance(), ledger.batches().len()), (0, 0), "{what}");
+            assert_eq!((ledger.held_by(0), ledger.held_by(1)), (Sats(0), Sats(3_000_000 - fee.0)), "{what}");
+            assert_eq!(ledger.totals().absorbed, fee, "{what}: once");
+            assert_eq!(world.mints(PEG_IN), [(ALICE, 30_000_000)], "{what}: once");
+            assert!(world.regtest.coin(&OutPoint { txid, vout: 0 }).is_some(), "{what}");
+        }
+    }
 }
 
 #[test]

@@ -137,3 +137,57 @@ fn stripped(transaction: &Transaction) -> Vec<u8> {
     }
     serialize(&bare)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::custody_key;
+    use crate::chain_files::{ChainFiles, member};
+    use crate::key_files::generate_key;
+    use alys_chain::{Chain, ChainConfig};
+    use alys_primitives::{Address, Members};
+    use bitcoin::{Amount, ScriptBuf, Sequence, TxIn, TxOut, Witness, absolute, transaction};
+
+    fn transaction(spends: OutPoint, pays: &Script, sats: u64) -> Transaction {
+        Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: spends,
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::MAX,
+                witness: Witness::new(),
+            }],
+            output: vec![TxOut { value: Amount::from_sat(sats), script_pubkey: pays.to_owned() }],
+        }
+    }
+
+    #[test]
+    fn payments_are_found_apart_from_deposits_and_taken_back_with_their_blocks() {
+        let key = generate_key().unwrap();
+        let members = Members::new(vec![member(&key, Address::ZERO)]).unwrap();
+        let custody = custody_key(&key, 0).unwrap().public_key().serialize().into();
+        let files = ChainFiles::dev(members, 1_700_000_000, 1).unwrap().with_regtest_peg(vec![custody]).unwrap();
+        let chain = Chain::genesis(files.spec, ChainConfig::default()).unwrap();
+        let (rules, view) = (chain.peg_rules().unwrap(), chain.view());
+        let ledger = view.peg.ledger();
+        let ours = rules.deposit_address(ledger).unwrap().script_pubkey();
+        let coin = |vout| OutPoint { txid: Txid::all_zeros(), vout };
+        let (deposit, payment) = (transaction(coin(1), &ours, 50_000), transaction(coin(2), &ours, 70_000));
+        let other = transaction(coin(2), &ScriptBuf::new_op_return([7]), 70_000);
+
+        let mut block = bitcoin::constants::genesis_block(bitcoin::Network::Regtest);
+        block.txdata.extend([deposit.clone(), payment.clone(), other]);
+        let mut scanner = Scanner::starting_at(5);
+        let is_ours = |point: &OutPoint| *point == coin(2);
+        assert!(scanner.take(rules, ledger, &block, is_ours));
+        assert_eq!(scanner.found().keys().collect::<Vec<_>>(), [&deposit.compute_txid()]);
+        assert_eq!(scanner.payments().keys().collect::<Vec<_>>(), [&payment.compute_txid()]);
+        assert!(scanner.payments().values().all(|found| found.height == 5 && found.record.is_some()));
+        scanner.step_back();
+        assert!(scanner.found().is_empty() && scanner.payments().is_empty());
+        assert!(scanner.take(rules, ledger, &block, is_ours));
+        scanner.forget_below(6);
+        assert!(scanner.found().is_empty() && scanner.payments().is_empty());
+    }
+}

@@ -86,7 +86,9 @@ impl World {
             let placed = self.bitcoin.header_at(height).await?.ok_or("no header")?;
             let block = self.bitcoin.block(placed.hash).await?.ok_or("no block")?;
             for transaction in &block.txdata {
-                transaction.input.iter().for_each(|input| drop(coins.remove(&input.previous_output)));
+                for input in &transaction.input {
+                    coins.remove(&input.previous_output);
+                }
                 let txid = transaction.compute_txid();
                 let ours = (0u32..).zip(&transaction.output).filter(|(_, output)| output.script_pubkey == *script);
                 coins.extend(ours.map(|(vout, output)| (OutPoint { txid, vout }, output.value.to_sat())));
