@@ -35,6 +35,8 @@ pub struct ChainView {
     pub stalled: bool,
     /// Fees of the head's chain that no carrier has minted again yet, in wei.
     pub pending_fees: Wei,
+    /// What earlier distributions of fees left over.
+    pub carried_fees: Wei,
     /// Totals of what was minted and burned in the head's chain.
     pub ledger: Ledger,
     /// A change of the federation in the head's chain that has not taken effect.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 nothing found, 3 a promise was broken, 4 no progress after a fault had been healed, 5 a fault that was
 //! asked for never happened, 6 the run itself could not be carried out.
 
+mod books;
 mod canary;
 mod faults;
 mod ledger;
@@ -190,6 +191,9 @@ impl Run {
             (self.report.transactions, self.report.transactions_lost) = (found.acknowledged, found.lost);
             self.ledger.violations.extend(found.violations);
         }
+        let counted = books::audit(federation).map_err(|failure| failure.with_code(INFRASTRUCTURE))?;
+        self.report.sats = counted.sats;
+        self.ledger.violations.extend(counted.violations);
         // Finality must have moved, or the miner's work was lost.
         federation
             .until("a finalized block on every node", RECOVERY, |statuses| {

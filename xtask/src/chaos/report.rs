@@ -33,6 +33,7 @@ pub(super) struct Report {
     /// Transactions that were acknowledged, and those of them that are in no block.
     pub(super) transactions: usize,
     pub(super) transactions_lost: usize,
+    pub(super) sats: u128,
     /// Damaged databases that a node reported and gave up.
     pub(super) noticed: usize,
     signatures: u64,
@@ -54,6 +55,7 @@ impl Report {
             lost: 0,
             transactions: 0,
             transactions_lost: 0,
+            sats: 0,
             noticed: 0,
             signatures: 0,
             took: Duration::ZERO,
@@ -105,6 +107,7 @@ impl Report {
             "\nRecovery (every node answers, level with the others, the chain moves): p50 {} ms, p99 {} ms, worst {} ms.\n\
              Acknowledged safe blocks: {}; looked up after faults: {}; lost: {}.\n\
              Acknowledged transactions: {}; in no block: {}.\n\
+             Satoshis in accounts, equal to the books of every node: {}.\n\
              Signatures compared with the records: {}.\n\
              Damaged databases reported: {}.\n\
              Broken promises: {}.",
@@ -116,6 +119,7 @@ impl Report {
             self.lost,
             self.transactions,
             self.transactions_lost,
+            self.sats,
             self.signatures,
             self.noticed,
             self.violations.len()
@@ -147,6 +151,7 @@ impl Report {
             "lost": self.lost,
             "transactions": self.transactions,
             "transactionsLost": self.transactions_lost,
+            "satsAudited": self.sats.to_string(),
             "signatures": self.signatures,
             "damageReported": self.noticed,
             "violations": self.violations,

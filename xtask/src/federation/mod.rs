@@ -25,7 +25,7 @@ use crate::run::{run, shown, target};
 use crate::setup;
 
 /// Who the miner is paid for: the first development account.
-const PAYOUT: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+pub(crate) const PAYOUT: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
 /// How long a node may take from its start to its first answer.
 pub(crate) const START: Duration = Duration::from_secs(60);

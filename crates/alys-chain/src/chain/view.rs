@@ -25,6 +25,7 @@ pub(super) fn empty(constants: &Constants, tree: &Tree) -> ChainView {
         blocks_without_pow: head.height().since(head.state.committed.end.height),
         stalled: rules.needs_auxpow,
         pending_fees: head.state.fees_total.saturating_sub(head.state.committed.fees),
+        carried_fees: head.state.fee_carry,
         ledger: head.state.ledger,
         change: head.state.change.first().copied(),
         offences: head.state.offences.clone(),

@@ -143,6 +143,7 @@ impl AlysRpc {
             "supplyWei": ledger.minted.saturating_sub(ledger.burned),
             "feesReMintedWei": ledger.fees_reminted,
             "feesPendingWei": view.pending_fees,
+            "feesCarriedWei": view.carried_fees,
             "lockedSats": peg.locked().0,
             "unpaidSats": peg.unpaid().0,
             "unclaimedSats": peg.unclaimed().0,
