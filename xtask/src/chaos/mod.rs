@@ -222,12 +222,7 @@ impl Run {
     }
 
     /// Until every node answers, is level with the others, and the chain has moved on.
-    fn recover(
-        &mut self,
-        federation: &mut Federation,
-        fault: &Fault,
-        within: Duration,
-    ) -> Result<Duration, Failure> {
+    fn recover(&mut self, federation: &mut Federation, fault: &Fault, within: Duration) -> Result<Duration, Failure> {
         let statuses = federation.statuses();
         self.ledger.observe(&statuses);
         let before = statuses.iter().flatten().map(|status| status.head).max().unwrap_or(0);

@@ -96,7 +96,8 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
 /// The recovery leaf of the custody, if one is asked for.
 fn recovery(arguments: &InitArguments) -> Result<Option<CustodyRecovery>, Failure> {
     let Some(threshold) = arguments.recovery_threshold else { return Ok(None) };
-    let keys = CustodyKeys::new(arguments.recovery_key.clone()).map_err(|_| Failure::usage("too many recovery keys"))?;
+    let keys =
+        CustodyKeys::new(arguments.recovery_key.clone()).map_err(|_| Failure::usage("too many recovery keys"))?;
     Ok(Some(CustodyRecovery { keys, threshold, blocks: arguments.recovery_blocks }))
 }
 
@@ -171,7 +172,8 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
     if let Some(recovery) = &plan.recovery {
         let peg = files.spec.peg.iter_mut().next();
         let peg = peg.ok_or_else(|| Failure::usage("recovery keys, and the preset's chain has no peg"))?;
-        peg.recovery = VariableList::new(vec![recovery.clone()]).map_err(|_| Failure::work("more than one recovery"))?;
+        peg.recovery =
+            VariableList::new(vec![recovery.clone()]).map_err(|_| Failure::work("more than one recovery"))?;
         PegRules::new(peg).map_err(Failure::usage)?;
         files.spec.validate().map_err(Failure::usage)?;
     }

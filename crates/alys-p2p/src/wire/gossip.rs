@@ -4,8 +4,8 @@ use super::frame::{FrameError, decompress};
 use super::request::MAX_BLOCK_BYTES;
 use alys_primitives::ssz::{Decode, DecodeError, Encode};
 use alys_primitives::{
-    Approval, AuxPowRecord, Evidence, FederationChange, Notarization, Pause, Root, SignedBlock, UnixMillis, VariableList,
-    typenum,
+    Approval, AuxPowRecord, Evidence, FederationChange, Notarization, Pause, Root, SignedBlock, UnixMillis,
+    VariableList, typenum,
 };
 use ssz_derive::{Decode, Encode};
 use std::sync::Arc;
