@@ -215,11 +215,9 @@ impl NetworkTask {
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {
-    address.iter().any(|part| match part {
-        Protocol::Ip4(ip) => ip.is_loopback(),
-        Protocol::Ip6(ip) => ip.is_loopback(),
-        _ => false,
-    })
+    let of_v4 = |part: &Protocol<'_>| matches!(part, Protocol::Ip4(ip) if ip.is_loopback());
+    let of_v6 = |part: &Protocol<'_>| matches!(part, Protocol::Ip6(ip) if ip.is_loopback());
+    address.iter().any(|part| of_v4(&part) || of_v6(&part))
 }
 
 #[cfg(test)]
