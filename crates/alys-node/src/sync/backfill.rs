@@ -324,9 +324,9 @@ fn check(
             (payload, receipts.as_ref())
         })
         .collect();
-    let kept = evm.keep_older(&payloads).map_err(|error| match error {
-        RestoreError::Block { .. } => Wrong::Peer(error.to_string()),
-        other => Wrong::Here(other),
+    let kept = evm.keep_older(&payloads).map_err(|error| {
+        let of_peer = matches!(error, RestoreError::Block { .. });
+        if of_peer { Wrong::Peer(error.to_string()) } else { Wrong::Here(error) }
     })?;
     let blocks = blocks.into_iter().zip(kept);
     Ok(blocks.map(|(block, kept)| RestoredBlock { block, fees: kept.fees, burns: kept.burns }).collect())

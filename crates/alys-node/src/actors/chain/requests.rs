@@ -103,8 +103,11 @@ pub(super) struct Requests {
     pauses: Submitted<PauseError>,
 }
 
+/// Who waits for the answer about one thing, and since when.
+type Askers<E> = Vec<(Instant, Reply<Result<(), E>>)>;
+
 /// Who waits for records that a quorum signed, while these go through the core; by what a record decides.
-struct Submitted<E>(BTreeMap<Root, Vec<(Instant, Reply<Result<(), E>>)>>);
+struct Submitted<E>(BTreeMap<Root, Askers<E>>);
 
 impl<E> Default for Submitted<E> {
     fn default() -> Self {
