@@ -190,9 +190,9 @@ impl Story {
             same("the fee of an attempt", attempt.fee.to_sat(), (size * rate).div_ceil(1_000))?;
             same("where it goes", &attempt.transaction.output[0].script_pubkey, &self.new)?;
         }
-        self.world.mine_only(&[second.clone()], 3).await?;
+        self.world.mine_only(std::slice::from_ref(&second), 3).await?;
         self.world.reorganise(3).await?;
-        self.world.mine_only(&[third.clone()], 6).await?;
+        self.world.mine_only(std::slice::from_ref(&third), 6).await?;
         swept(&self.world).await?;
         self.imbalance("books that balance", 0).await?;
         self.absorbed += third.fee.to_sat();
