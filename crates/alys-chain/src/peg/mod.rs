@@ -62,7 +62,7 @@ pub enum PegSpecError {
     #[error("peg.checkpoint: {0}")]
     Checkpoint(#[from] HeaderError),
     /// The custody keys make no script.
-    #[error("peg.custody_keys: {0}")]
+    #[error("peg: {0}")]
     Custody(#[from] CustodyError),
 }
 

@@ -174,8 +174,8 @@ pub(super) fn write_chain(folder: &Path, plan: &Plan) -> Result<Vec<PathBuf>, Fa
         let peg = peg.ok_or_else(|| Failure::usage("recovery keys, and the preset's chain has no peg"))?;
         peg.recovery =
             VariableList::new(vec![recovery.clone()]).map_err(|_| Failure::work("more than one recovery"))?;
-        PegRules::new(peg).map_err(Failure::usage)?;
         files.spec.validate().map_err(Failure::usage)?;
+        files.spec.peg.iter().try_for_each(|peg| PegRules::new(peg).map(drop)).map_err(Failure::usage)?;
     }
     let genesis_root = files.spec.genesis_root();
     let folders: Vec<PathBuf> = (0..keys.len()).map(|index| folder.join(format!("member-{index}"))).collect();
