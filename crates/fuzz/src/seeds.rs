@@ -10,7 +10,6 @@ use alloy_primitives::{Signature, TxKind};
 use alys_auxpow::{
     AuxPow, Commitment, NULL_OUTPUT_INDEX, ParentHeader, Transaction, TxInput, TxOutput, expected_index, merkle_fold,
 };
-use alys_chain::testing::custody_offer;
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Keystore, KeystoreEntropy, Password};
 use alys_p2p::{
@@ -19,9 +18,9 @@ use alys_p2p::{
 use alys_primitives::ssz::Encode;
 use alys_primitives::{
     Address, Approval, ApprovalData, AuxBundle, AuxPowRecord, AuxPowSpec, B256, BitVector, BlockBody, BlockHeader,
-    ChainSpec, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, Fork, Gwei, Height, LightRecord,
-    MaxMembers, Member, Notarization, OfferedCustody, ProposalEquivocation, PublicKeyBytes, SignatureBytes,
-    SignedBlock, SignedHeader, Slot, U256, VariableList, VoteEquivocation, Withdrawal, typenum,
+    ChainSpec, CustodyOffer, Epoch, Evidence, EvmSpec, ExecutionPayload, FederationChange, FixedBytes, Fork, Gwei,
+    Height, LightRecord, MaxMembers, Member, Notarization, OfferedCustody, ProposalEquivocation, PublicKeyBytes,
+    SignatureBytes, SignedBlock, SignedHeader, Slot, U256, VariableList, VoteEquivocation, Withdrawal, typenum,
 };
 
 /// A seed's name and its bytes.
@@ -43,7 +42,9 @@ pub fn of(target: &str) -> Vec<Seed> {
         "coinbase" => coinbases(),
         "compact_bits" => compact_bits(),
         "evidence" => valid(evidence().as_ssz_bytes()),
-        "federation_change" => valid(change().as_ssz_bytes()),
+        "federation_change" => {
+            [valid(change().as_ssz_bytes()), vec![("custody", custody_change().as_ssz_bytes())]].concat()
+        }
         "gossip" => gossip(),
         "keystore" => keystores(),
         "notarization" => valid(notarization().as_ssz_bytes()),
@@ -353,13 +354,18 @@ fn change() -> FederationChange {
         genesis_root: B256::repeat_byte(6),
         epoch: Epoch(1),
         members: list(members()),
-        custody: list(vec![OfferedCustody {
-            offers: list(vec![custody_offer(&[9; 32], members()[0].public_key, &B256::repeat_byte(6), Epoch(1))]),
-            threshold: 1,
-        }]),
+        custody: alys_primitives::Optional::default(),
         bitfield: bits(),
         aggregate_signature: SignatureBytes::from(signature(3)),
     }
+}
+
+/// A change that names custodians, in form; nothing proves that anybody holds the key.
+fn custody_change() -> FederationChange {
+    let holder = PublicKeyBytes::repeat_byte(7);
+    let offer = CustodyOffer { key: B256::repeat_byte(9), holder, proof: FixedBytes::repeat_byte(8) };
+    let custody = OfferedCustody { offers: list(vec![offer]), threshold: 1 };
+    FederationChange { custody: list(vec![custody]), ..change() }
 }
 
 fn spec() -> ChainSpec {
