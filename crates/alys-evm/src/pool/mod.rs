@@ -15,6 +15,7 @@
 mod chain;
 mod config;
 mod core;
+mod entries;
 mod error;
 mod handle;
 mod journal;
@@ -29,6 +30,7 @@ mod view;
 pub use self::core::{Changes, Pool};
 pub use chain::{ChainUnavailable, MAX_REORG_BLOCKS, PoolAccount, PoolChain, PoolHead};
 pub use config::PoolConfig;
+pub use entries::Entries;
 pub use error::{InvalidTransaction, PoolError};
 pub use handle::PoolHandle;
 pub use journal::{JournalEntry, JournalError, RocksJournal, TransactionJournal};

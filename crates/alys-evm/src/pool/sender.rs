@@ -1,10 +1,10 @@
 //! One sender's transactions by nonce.
 
 use super::view::SenderView;
-use super::{Entry, PoolAccount, PooledTransaction};
+use super::{Entries, Entry, PoolAccount, PooledTransaction};
 use alloy_primitives::U256;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Transactions of one sender: first those that can be executed now, then those that wait.
 #[derive(Debug)]
@@ -13,14 +13,18 @@ pub(super) struct Sender {
     entries: BTreeMap<u64, Entry>,
     /// Every nonce from the account's up to this one is here, and the account can pay for all of them.
     next_nonce: u64,
-    /// Kept from one view to the next while nothing changes.
-    view: SenderView,
+    /// What these leave of the balance.
+    left: U256,
+    /// These again, as snapshots share them.
+    pending: Entries,
+    /// Made when it is asked for, and kept while nothing changes: many transactions come between two views.
+    view: OnceLock<SenderView>,
 }
 
 impl Sender {
     pub(super) fn new(account: PoolAccount) -> Self {
-        let view = SenderView { next_nonce: account.nonce, pending: Arc::from([]), queued: Arc::from([]) };
-        Self { account, entries: BTreeMap::new(), next_nonce: account.nonce, view }
+        let (next_nonce, left) = (account.nonce, account.balance);
+        Self { account, entries: BTreeMap::new(), next_nonce, left, pending: Entries::default(), view: OnceLock::new() }
     }
 
     pub(super) fn account(&self) -> &PoolAccount {
@@ -44,11 +48,16 @@ impl Sender {
     }
 
     pub(super) fn queued_len(&self) -> usize {
-        self.view.queued.len()
+        self.entries.len().saturating_sub(self.pending.len())
     }
 
     pub(super) fn view(&self) -> SenderView {
-        self.view.clone()
+        let view = || SenderView {
+            next_nonce: self.next_nonce,
+            pending: Arc::new(self.pending.clone()),
+            queued: Arc::new(self.entries.range(self.next_nonce..).map(|(_, entry)| entry.clone()).collect()),
+        };
+        self.view.get_or_init(view).clone()
     }
 
     /// Whether a transaction with this nonce, which the sender can pay, could be executed now.
@@ -58,8 +67,10 @@ impl Sender {
 
     /// The most that the pending transactions below `nonce` can cost; held at 2^256 − 1.
     pub(super) fn pending_cost_before(&self, nonce: u64) -> U256 {
-        let below = nonce.min(self.next_nonce);
-        self.entries.range(..below).fold(U256::ZERO, |sum, (_, entry)| sum.saturating_add(entry.transaction.cost()))
+        if nonce >= self.next_nonce {
+            return self.account.balance.saturating_sub(self.left);
+        }
+        self.entries.range(..nonce).fold(U256::ZERO, |sum, (_, entry)| sum.saturating_add(entry.transaction.cost()))
     }
 
     /// The pending transactions from `nonce` on.
@@ -75,15 +86,16 @@ impl Sender {
 
     /// Puts the entry at its nonce and returns what was there.
     pub(super) fn insert(&mut self, entry: Entry) -> Option<Entry> {
-        let old = self.entries.insert(entry.transaction.nonce(), entry);
-        self.refresh();
+        let nonce = entry.transaction.nonce();
+        let old = self.entries.insert(nonce, entry);
+        self.changed(nonce);
         old
     }
 
     pub(super) fn remove(&mut self, nonce: u64) -> Option<Entry> {
         let old = self.entries.remove(&nonce);
         if old.is_some() {
-            self.refresh();
+            self.changed(nonce);
         }
         old
     }
@@ -96,26 +108,36 @@ impl Sender {
         self.account = account;
         let later = self.entries.split_off(&account.nonce);
         let used = std::mem::replace(&mut self.entries, later);
-        self.refresh();
+        self.recount();
         used.into_values().collect()
     }
 
-    fn refresh(&mut self) {
-        let mut next = self.account.nonce;
-        let mut left = self.account.balance;
-        for (nonce, entry) in &self.entries {
-            let Some(rest) = left.checked_sub(entry.transaction.cost()) else { break };
-            if *nonce != next || self.account.is_contract {
-                break;
-            }
-            left = rest;
-            next = next.saturating_add(1);
+    /// Finds out which entries are pending after one at `nonce` has changed.
+    fn changed(&mut self, nonce: u64) {
+        if nonce < self.next_nonce {
+            self.recount();
+        } else {
+            self.extend();
         }
-        self.next_nonce = next;
-        self.view = SenderView {
-            next_nonce: next,
-            pending: self.entries.range(..next).map(|(_, entry)| entry.clone()).collect(),
-            queued: self.entries.range(next..).map(|(_, entry)| entry.clone()).collect(),
-        };
+    }
+
+    /// Finds out from the beginning which entries are pending.
+    fn recount(&mut self) {
+        (self.next_nonce, self.left) = (self.account.nonce, self.account.balance);
+        self.pending.clear();
+        self.extend();
+    }
+
+    /// Goes on from what is pending: what is appended costs one step, however many there are before it.
+    fn extend(&mut self) {
+        self.view = OnceLock::new();
+        while !self.account.is_contract
+            && let Some(entry) = self.entries.get(&self.next_nonce)
+            && let Some(left) = self.left.checked_sub(entry.transaction.cost())
+        {
+            self.left = left;
+            self.pending.push(entry.clone());
+            self.next_nonce = self.next_nonce.saturating_add(1);
+        }
     }
 }

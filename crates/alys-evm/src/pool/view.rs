@@ -1,6 +1,6 @@
 //! What readers and the block builder see of the pool: a snapshot that is published after every change.
 
-use super::PooledTransaction;
+use super::{Entries, PooledTransaction};
 use alloy_consensus::transaction::Transaction as _;
 use alloy_primitives::Address;
 use std::cmp::Ordering;
@@ -24,9 +24,9 @@ pub struct SenderView {
     /// The nonce after all transactions that can be executed now.
     pub next_nonce: u64,
     /// Those that can be executed now, by nonce without gaps.
-    pub pending: Arc<[Entry]>,
+    pub pending: Arc<Entries>,
     /// Those that wait for an earlier nonce or for coins, by nonce.
-    pub queued: Arc<[Entry]>,
+    pub queued: Arc<Entries>,
 }
 
 /// How many transactions there are.
@@ -125,13 +125,13 @@ struct Ranked {
     tip: u128,
     arrival: u64,
     sender: Address,
-    entries: Arc<[Entry]>,
+    entries: Arc<Entries>,
     index: usize,
 }
 
 impl Ranked {
     /// `None` past the sender's last transaction, or if it does not pay the base fee.
-    fn new(sender: Address, entries: Arc<[Entry]>, index: usize, base_fee: u64) -> Option<Self> {
+    fn new(sender: Address, entries: Arc<Entries>, index: usize, base_fee: u64) -> Option<Self> {
         let entry = entries.get(index)?;
         let tip = entry.transaction.transaction().effective_tip_per_gas(base_fee)?;
         let arrival = entry.arrival;

@@ -5,7 +5,7 @@ use super::args::Args;
 use super::blocks::RpcTransaction;
 use super::error::RpcError;
 use super::filters::describe_pending;
-use crate::pool::{Entry, PooledTransaction, SenderView};
+use crate::pool::{Entries, PooledTransaction, SenderView};
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, Bytes, U64, keccak256};
 use serde::Serialize;
@@ -77,14 +77,14 @@ pub(super) struct Content<T> {
 
 fn content<T>(rpc: &EthRpc, show: fn(&PooledTransaction) -> T) -> Content<T> {
     let view = rpc.pool.view();
-    let part = |entries: fn(&SenderView) -> &[Entry]| {
+    let part = |entries: fn(&SenderView) -> &Entries| {
         let senders = view.senders().iter().filter(|(_, sender)| !entries(sender).is_empty());
         senders.map(|(address, sender)| (address.to_checksum(None), by_nonce(entries(sender), show))).collect()
     };
     Content { pending: part(|sender| &sender.pending), queued: part(|sender| &sender.queued) }
 }
 
-fn by_nonce<T>(entries: &[Entry], show: fn(&PooledTransaction) -> T) -> BTreeMap<u64, T> {
+fn by_nonce<T>(entries: &Entries, show: fn(&PooledTransaction) -> T) -> BTreeMap<u64, T> {
     entries.iter().map(|entry| (entry.transaction.nonce(), show(&entry.transaction))).collect()
 }
 
@@ -102,10 +102,10 @@ pub(super) async fn pool_content_from(rpc: Arc<EthRpc>, args: Args) -> Result<Va
     let address = args.at_most(1)?.address(0, "address")?;
     let view = rpc.pool.view();
     let sender = view.senders().get(&address);
-    let part = |entries: Option<&[Entry]>| by_nonce(entries.unwrap_or_default(), describe_pending);
+    let part = |entries: Option<&Entries>| entries.map(|entries| by_nonce(entries, describe_pending));
     Ok(json!({
-        "pending": part(sender.map(|sender| &*sender.pending)),
-        "queued": part(sender.map(|sender| &*sender.queued)),
+        "pending": part(sender.map(|sender| &*sender.pending)).unwrap_or_default(),
+        "queued": part(sender.map(|sender| &*sender.queued)).unwrap_or_default(),
     }))
 }
 
