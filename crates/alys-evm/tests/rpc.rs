@@ -225,6 +225,7 @@ async fn expensive_calls_end_and_others_are_served_meanwhile() {
     let mut config = RpcConfig::new("test/1".to_owned());
     config.gas_cap = 5_000_000;
     config.max_heavy = 1;
+    config.max_slow = 1;
     config.trace = TraceLimits { max_bytes: 1 << 20, max_time: Duration::from_secs(20) };
     let node = Node::over(executor, config);
     let with_code = |code: &[u8]| json!({ SINK.to_string(): { "code": Bytes::copy_from_slice(code) } });
@@ -415,6 +416,59 @@ async fn a_simulation_on_an_older_block_gives_the_root_that_it_gave_when_the_blo
     send(&node, &store(5, 3, 8)).await;
     node.mine().await;
     assert_eq!((on("0x1", wiped).await, on("0x1", changed).await, on("0x1", json!({})).await), then);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_filled_so_that_it_needs_only_a_signature() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path(), genesis());
+    let alice = wallet(1);
+    send(&node, &alice.send(plain(0))).await;
+    let filled =
+        node.call("eth_fillTransaction", json!([{ "from": alice.address, "to": SINK, "input": word(1) }])).await;
+    let tx = &filled["tx"];
+    let number = |field: &str| u64::from_str_radix(tx[field].as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+    assert_eq!((number("type"), number("nonce"), number("chainId"), number("value")), (2, 1, CHAIN_ID, 0), "{tx}");
+    assert_eq!((&tx["accessList"], tx.get("from")), (&json!([]), None));
+    let transaction = TxEip1559 {
+        nonce: number("nonce"),
+        gas_limit: number("gas"),
+        max_fee_per_gas: number("maxFeePerGas").into(),
+        max_priority_fee_per_gas: number("maxPriorityFeePerGas").into(),
+        input: word(1),
+        ..plain(1)
+    };
+    let sent = send(&node, &alice.send(transaction)).await;
+    node.mine().await;
+    assert_eq!(node.call("eth_getTransactionReceipt", json!([sent])).await["status"], "0x1");
+    for (params, words) in [
+        (json!([{ "gasPrice": "0x1", "maxFeePerGas": "0x1" }]), "both gasPrice and"),
+        (json!([{ "maxPriorityFeePerGas": "0x2", "maxFeePerGas": "0x1" }]), "(1) < maxPriorityFeePerGas (2)"),
+        (json!([{ "to": SINK, "chainId": "0x1" }]), "chainId does not match"),
+    ] {
+        let (code, message) = node.refusal("eth_fillTransaction", params).await;
+        assert!(code == -32000 && message.contains(words), "{code}: {message}");
+    }
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn withdrawals_of_simulated_blocks_are_credited() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path(), genesis());
+    let withdrawal = json!({ "index": "0x0", "validatorIndex": "0x1", "address": SINK, "amount": "0x5" });
+    // Returns its own balance.
+    let code = json!({ SINK.to_string(): { "code": "0x475f5260205ff3" } });
+    let call = json!({ "to": SINK });
+    let blocks = json!([
+        { "stateOverrides": code, "blockOverrides": { "withdrawals": [withdrawal] }, "calls": [call] },
+        { "blockOverrides": null, "calls": [call] },
+    ]);
+    let simulated = node.call("eth_simulateV1", json!([{ "blockStateCalls": blocks }])).await;
+    let balance = |block: usize| simulated[block]["calls"][0]["returnData"].clone();
+    assert_eq!((balance(0), balance(1)), (json!(word(0)), json!(word(5_000_000_000))), "after the block's calls");
+    assert_eq!((&simulated[0]["withdrawals"], &simulated[1]["withdrawals"]), (&json!([withdrawal]), &json!([])));
     node.kill().await;
 }
 

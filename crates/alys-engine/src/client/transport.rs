@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept: shorter than servers do, so that no call meets a connection that is being closed.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -176,7 +176,7 @@ impl Executor {
         let heads = Heads { latest: head(Head::Latest)?, safe: head(Head::Safe)?, finalized: head(Head::Finalized)? };
         Ok(Self {
             db: Arc::new(db),
-            chain: Arc::new(Chain { genesis, genesis_hash, forks }),
+            chain: Arc::new(Chain { genesis, genesis_hash, forks, history_blocks: config.history_blocks }),
             config,
             source,
             heads: watch::Sender::new(heads),

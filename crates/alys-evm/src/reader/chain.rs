@@ -1,13 +1,14 @@
 //! Blocks, transactions and receipts.
 
 use super::{EvmReader, MinedReceipt, MinedTransaction, NextBlock, ReadError};
-use crate::db::DbError;
+use crate::db::{Cf, DbError};
 use crate::execute::{next_base_fee, next_excess_blob_gas};
 use crate::{BlockRef, FullBlock};
 use alloy_consensus::transaction::SignerRecoverable;
 use alloy_consensus::{Header, ReceiptEnvelope, Transaction};
 use alloy_eips::{BlockId, BlockNumberOrTag, RpcBlockHash};
 use alloy_primitives::{B256, Sealed, TxKind};
+use rocksdb::{Direction, IteratorMode};
 
 impl EvmReader {
     /// The block that a name stands for; `None` if there is none.
@@ -34,6 +35,31 @@ impl EvmReader {
                 None => Ok(None),
             },
         }
+    }
+
+    /// The oldest canonical block whose state can be read.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn oldest_state(&self) -> Result<u64, ReadError> {
+        Ok(self.db.history_from()?)
+    }
+
+    /// The oldest block from which on all canonical ones are there: the first after genesis, or the one of the snapshot that
+    /// the database began with.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn oldest_block(&self) -> Result<u64, ReadError> {
+        let first = self.chain.genesis.number.unwrap_or(0).saturating_add(1);
+        let key = first.to_be_bytes();
+        let from = IteratorMode::From(&key, Direction::Forward);
+        let mut canonical = self.db.rocks().iterator_cf(self.db.cf(Cf::Canonical)?, from);
+        let Some(found) = canonical.next() else { return Ok(first.saturating_sub(1)) };
+        let (key, _) = found.map_err(DbError::from)?;
+        let key = <[u8; 8]>::try_from(&*key).map_err(|_| DbError::Corrupt { what: "the index of numbers" })?;
+        let number = u64::from_be_bytes(key);
+        Ok(if number == first { first.saturating_sub(1) } else { number })
     }
 
     /// Hash of the canonical block of a number.

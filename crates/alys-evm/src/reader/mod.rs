@@ -30,6 +30,8 @@ pub(crate) struct Chain {
     pub(crate) genesis_hash: B256,
     /// Its fork schedule.
     pub(crate) forks: Forks,
+    /// How many blocks below the head can be asked for their state; all without.
+    pub(crate) history_blocks: Option<u64>,
 }
 
 /// A cheap handle to read blocks, state and receipts, and to run calls. Every method reads one consistent snapshot.
@@ -93,6 +95,11 @@ impl EvmReader {
     /// Hash of the genesis block.
     pub fn genesis_hash(&self) -> B256 {
         self.chain.genesis_hash
+    }
+
+    /// How many blocks below the head keep their state, as the operator chose; all of them without.
+    pub fn history_blocks(&self) -> Option<u64> {
+        self.chain.history_blocks
     }
 
     /// The fork schedule.

@@ -19,7 +19,7 @@ use alloy_consensus::{
 };
 use alloy_eips::BlockId;
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
-use alloy_eips::eip4895::Withdrawals;
+use alloy_eips::eip4895::{Withdrawal, Withdrawals};
 use alloy_evm::block::SystemCaller;
 use alloy_evm::overrides::{OverrideBlockHashes as _, StateOverrideError, apply_state_overrides};
 use alloy_evm::precompiles::PrecompilesMap;
@@ -84,7 +84,8 @@ pub struct Simulated {
 type Database<'a> = CacheDB<&'a StateAt<'a>>;
 
 impl EvmReader {
-    /// Simulates calls in blocks on top of `base`; `gas_cap` is the most gas of all calls together.
+    /// Simulates calls in blocks on top of `base`, the first of `withdrawals` in the first of them and so on; `gas_cap` is
+    /// the most gas of all calls together.
     ///
     /// # Errors
     /// [`SimulateError`].
@@ -92,10 +93,11 @@ impl EvmReader {
         &self,
         base: BlockId,
         payload: &SimulatePayload,
+        withdrawals: &[Vec<Withdrawal>],
         gas_cap: u64,
     ) -> Result<Vec<Simulated>, SimulateError> {
         let header = self.header(base)?.ok_or(ReadError::UnknownBlock)?;
-        let blocks = chain(&payload.block_state_calls, &header)?;
+        let blocks = chain(&payload.block_state_calls, withdrawals, &header)?;
         let calls: usize = blocks.iter().map(|block| block.calls.len()).sum();
         if calls > MAX_CALLS {
             return Err(refused(-38026, format!("too many calls: {calls}, at most {MAX_CALLS}")));
@@ -193,7 +195,10 @@ impl Simulation<'_> {
         header.receipts_root = calculate_receipt_root(&receipts);
         header.transactions_root = calculate_transaction_root(&transactions);
         header.blob_gas_used = spec.is_enabled_in(SpecId::CANCUN).then_some(blob_gas_used);
-        let withdrawals = spec.is_enabled_in(SpecId::SHANGHAI).then(Withdrawals::default);
+        let withdrawals = spec.is_enabled_in(SpecId::SHANGHAI).then(|| Withdrawals::new(planned.withdrawals.to_vec()));
+        for withdrawal in withdrawals.iter().flat_map(|list| list.iter()) {
+            self.credit(withdrawal)?;
+        }
         header.withdrawals_root = withdrawals.as_ref().map(|list| calculate_withdrawals_root(list));
         if spec.is_enabled_in(SpecId::PRAGUE) {
             header.requests_hash = Some(self.requests(env, &receipts)?.requests_hash());
@@ -258,7 +263,7 @@ impl Simulation<'_> {
         }
         let gas = gas.min(self.gas_left);
         if call.gas_price.is_some() && (call.max_fee_per_gas.is_some() || call.max_priority_fee_per_gas.is_some()) {
-            return Err(refused(-32602, "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
+            return Err(refused(-32000, "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
         }
         let chain_id = self.reader.chain_id();
         let to = call.to.unwrap_or(TxKind::Create);
@@ -380,6 +385,18 @@ impl Simulation<'_> {
         Ok(requests)
     }
 
+    fn credit(&mut self, withdrawal: &Withdrawal) -> Result<(), ReadError> {
+        if withdrawal.amount == 0 {
+            return Ok(());
+        }
+        let account = self.db.load_account(withdrawal.address)?;
+        account.info.balance = account.info.balance.saturating_add(withdrawal.amount_wei());
+        if matches!(account.account_state, AccountState::None | AccountState::NotExisting) {
+            account.account_state = AccountState::Touched;
+        }
+        Ok(())
+    }
+
     /// Root of the state below with everything that was changed since.
     fn state_root(&self) -> Result<B256, ReadError> {
         let mut update = StateUpdate::new();
@@ -447,7 +464,7 @@ fn override_state(
                 return Err(refused(-32000, format!("account {address} is not a precompile")));
             }
             if overrides.contains_key(&to) {
-                return Err(refused(-38023, format!("account {to} is already overridden")));
+                return Err(refused(-32000, format!("account {to} is already overridden")));
             }
             let mut moved = None;
             precompiles.apply_precompile(&address, |found| {

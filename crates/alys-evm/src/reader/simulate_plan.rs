@@ -2,6 +2,7 @@
 
 use super::simulate::{SimulateError, refused};
 use alloy_consensus::Header;
+use alloy_eips::eip4895::Withdrawal;
 use alloy_rpc_types_eth::simulate::{MAX_SIMULATE_BLOCKS, SimBlock};
 use alloy_rpc_types_eth::state::StateOverride;
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
@@ -16,10 +17,17 @@ pub(super) struct Planned<'a> {
     pub(super) overrides: BlockOverrides,
     pub(super) state: Option<&'a StateOverride>,
     pub(super) calls: &'a [TransactionRequest],
+    pub(super) withdrawals: &'a [Withdrawal],
 }
 
 /// Settles numbers and times; what is left out between two blocks is filled with empty ones.
-pub(super) fn chain<'a>(asked: &'a [SimBlock], base: &Header) -> Result<Vec<Planned<'a>>, SimulateError> {
+///
+/// Of the blocks' withdrawals those that are missing are none.
+pub(super) fn chain<'a>(
+    asked: &'a [SimBlock],
+    withdrawals: &'a [Vec<Withdrawal>],
+    base: &Header,
+) -> Result<Vec<Planned<'a>>, SimulateError> {
     if asked.is_empty() {
         return Err(refused(-32602, "empty input"));
     }
@@ -29,7 +37,8 @@ pub(super) fn chain<'a>(asked: &'a [SimBlock], base: &Header) -> Result<Vec<Plan
     }
     let mut planned = Vec::new();
     let (mut number, mut timestamp) = (base.number, base.timestamp);
-    for block in asked {
+    let withdrawals = withdrawals.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+    for (block, withdrawals) in asked.iter().zip(withdrawals) {
         let overrides = block.block_overrides.clone().unwrap_or_default();
         let wanted = match overrides.number {
             Some(wanted) => u64::try_from(wanted).map_err(|_| too_many())?,
@@ -44,7 +53,8 @@ pub(super) fn chain<'a>(asked: &'a [SimBlock], base: &Header) -> Result<Vec<Plan
         while number.saturating_add(1) < wanted {
             number = number.saturating_add(1);
             timestamp = timestamp.saturating_add(BLOCK_SECONDS);
-            planned.push(Planned { number, timestamp, overrides: BlockOverrides::default(), state: None, calls: &[] });
+            let overrides = BlockOverrides::default();
+            planned.push(Planned { number, timestamp, overrides, state: None, calls: &[], withdrawals: &[] });
         }
         number = wanted;
         timestamp = match overrides.time {
@@ -55,7 +65,7 @@ pub(super) fn chain<'a>(asked: &'a [SimBlock], base: &Header) -> Result<Vec<Plan
             }
         };
         let (state, calls) = (block.state_overrides.as_ref(), block.calls.as_slice());
-        planned.push(Planned { number, timestamp, overrides, state, calls });
+        planned.push(Planned { number, timestamp, overrides, state, calls, withdrawals });
     }
     Ok(planned)
 }

@@ -33,20 +33,18 @@ struct Call {
 impl Call {
     /// Transaction, block, state overrides, block overrides.
     fn parse(rpc: &EthRpc, args: &Args) -> Result<Self, RpcError> {
-        let transaction: TransactionRequest = args.required(0, "transaction")?;
+        let mut call = Self::of(rpc, args.required(0, "transaction")?, args.block(1)?)?;
+        call.request.state_overrides = args.optional::<StateOverride>(2, "stateOverrides")?;
+        call.request.block_overrides = args.optional::<BlockOverrides>(3, "blockOverrides")?.map(Box::new);
+        Ok(call)
+    }
+
+    fn of(rpc: &EthRpc, transaction: TransactionRequest, block: BlockId) -> Result<Self, RpcError> {
         let blobs = transaction.max_fee_per_blob_gas.is_some() || transaction.blob_versioned_hashes.is_some();
         if blobs && !allows_blobs(rpc) {
             return Err(RpcError::Params("blob transactions are invalid on this chain".to_owned()));
         }
-        Ok(Self {
-            block: args.block(1)?,
-            request: CallRequest {
-                transaction,
-                state_overrides: args.optional::<StateOverride>(2, "stateOverrides")?,
-                block_overrides: args.optional::<BlockOverrides>(3, "blockOverrides")?.map(Box::new),
-                gas_cap: rpc.config.gas_cap,
-            },
-        })
+        Ok(Self { block, request: CallRequest { transaction, gas_cap: rpc.config.gas_cap, ..CallRequest::default() } })
     }
 
     fn with_gas(&self, gas: u64) -> CallRequest {
@@ -79,8 +77,10 @@ pub(super) async fn estimate_gas(rpc: Arc<EthRpc>, args: Args) -> Result<U64, Rp
 pub(super) async fn create_access_list(rpc: Arc<EthRpc>, args: Args) -> Result<AccessListResult, RpcError> {
     let Call { block, mut request } = Call::parse(&rpc, &args.at_most(3)?)?;
     rpc.compute(move |rpc| {
+        let time = rpc.time_limit();
         let mut rounds = 0;
         loop {
+            time.check()?;
             let (access_list, outcome) = rpc.reader.access_list(block, request.clone())?;
             rounds += 1;
             let settled = request.transaction.access_list.as_ref() == Some(&access_list);
@@ -98,8 +98,14 @@ pub(super) async fn create_access_list(rpc: Arc<EthRpc>, args: Args) -> Result<A
     .await
 }
 
+/// What `eth_estimateGas` says of a transaction on the head.
+pub(super) fn least_gas(rpc: &EthRpc, transaction: TransactionRequest) -> Result<u64, RpcError> {
+    estimate(rpc, &Call::of(rpc, transaction, BlockId::latest())?)
+}
+
 /// The least gas with which the call succeeds, give or take [`ESTIMATE_TOLERANCE`].
 fn estimate(rpc: &EthRpc, call: &Call) -> Result<u64, RpcError> {
+    let time = rpc.time_limit();
     let most = most_gas(rpc, call)?;
     if is_transfer(rpc, call)? && most >= TRANSFER_GAS && succeeds(rpc, call, TRANSFER_GAS)?.is_some() {
         return Ok(TRANSFER_GAS);
@@ -117,6 +123,7 @@ fn estimate(rpc: &EthRpc, call: &Call) -> Result<u64, RpcError> {
     // A call keeps back a 64th of its gas from the calls that it makes.
     let likely = outcome.gas_used.saturating_add(CALL_STIPEND).saturating_mul(64) / 63;
     if likely < enough {
+        time.check()?;
         match succeeds(rpc, call, likely)? {
             Some(_) => enough = likely,
             None => too_little = likely,
@@ -128,6 +135,7 @@ fn estimate(rpc: &EthRpc, call: &Call) -> Result<u64, RpcError> {
         let middle = too_little.midpoint(enough);
         // Most calls need little more than they use.
         let next = middle.min(too_little.saturating_mul(2)).max(too_little.saturating_add(1));
+        time.check()?;
         match succeeds(rpc, call, next)? {
             Some(_) => enough = next,
             None => too_little = next,

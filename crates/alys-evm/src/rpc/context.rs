@@ -6,6 +6,7 @@ use crate::pool::PoolHandle;
 use crate::{EvmReader, TraceLimits};
 use alloy_primitives::B256;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 /// Limits of the methods.
@@ -15,8 +16,12 @@ pub struct RpcConfig {
     pub client_version: String,
     /// The most gas that one call may use.
     pub gas_cap: u64,
-    /// The most calls, estimates and log searches at once.
+    /// How long an estimate, an access list or a log search goes on; one execution more may be under way then.
+    pub max_time: Duration,
+    /// The most calls, estimates and access lists at once.
     pub max_heavy: usize,
+    /// The most traces, simulations and log searches at once.
+    pub max_slow: usize,
     /// The most other reads at once.
     pub max_light: usize,
     /// The most blocks that one log search covers.
@@ -45,7 +50,9 @@ impl RpcConfig {
         Self {
             client_version,
             gas_cap: 50_000_000,
+            max_time: Duration::from_secs(5),
             max_heavy: 8,
+            max_slow: 4,
             max_light: 64,
             max_log_blocks: 100_000,
             max_logs: 10_000,
@@ -111,6 +118,27 @@ pub struct EthRpc {
     pub(super) tip: Arc<watch::Sender<(B256, u128)>>,
     light: Arc<Semaphore>,
     heavy: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+}
+
+/// When work that consists of several steps is given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimit {
+    began: Instant,
+    limit: Duration,
+}
+
+impl TimeLimit {
+    /// Asked between two steps.
+    ///
+    /// # Errors
+    /// The time is over, in geth's words.
+    pub(super) fn check(&self) -> Result<(), RpcError> {
+        if self.began.elapsed() < self.limit {
+            return Ok(());
+        }
+        Err(RpcError::Failed(format!("execution aborted (timeout = {}s)", self.limit.as_secs())))
+    }
 }
 
 impl EthRpc {
@@ -124,9 +152,15 @@ impl EthRpc {
         let (filters, task) = FilterHandle::new(&config, reader.clone(), pool.clone());
         let light = Arc::new(Semaphore::new(config.max_light.max(1)));
         let heavy = Arc::new(Semaphore::new(config.max_heavy.max(1)));
+        let slow = Arc::new(Semaphore::new(config.max_slow.max(1)));
         let (tip, _) = watch::channel((B256::ZERO, config.default_tip));
-        let rpc = Self { reader, pool, config: Arc::new(config), net, filters, tip: Arc::new(tip), light, heavy };
+        let rpc = Self { reader, pool, config: Arc::new(config), net, filters, tip: Arc::new(tip), light, heavy, slow };
         (rpc, task)
+    }
+
+    /// The time that work of several steps has from now on.
+    pub(super) fn time_limit(&self) -> TimeLimit {
+        TimeLimit { began: Instant::now(), limit: self.config.max_time }
     }
 
     /// Reads on a thread that may block.
@@ -144,12 +178,20 @@ impl EthRpc {
         work(self)
     }
 
-    /// Executes or searches on a thread that may block; fewer at once than [`read`](Self::read).
+    /// Executes on a thread that may block; fewer at once than [`read`](Self::read).
     pub(super) async fn compute<R: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, RpcError> {
         self.on_thread(&self.heavy, work).await
+    }
+
+    /// Does what may take many seconds on a thread that may block, so few at once that calls find room beside it.
+    pub(super) async fn labour<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
+        self.on_thread(&self.slow, work).await
     }
 
     async fn on_thread<R: Send + 'static>(

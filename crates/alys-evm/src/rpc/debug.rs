@@ -27,7 +27,7 @@ fn options(args: &Args) -> Result<GethDebugTracingOptions, RpcError> {
 pub(super) async fn trace_transaction(rpc: Arc<EthRpc>, args: Args) -> Result<GethTrace, RpcError> {
     let args = args.at_most(2)?;
     let (hash, options) = (args.hash(0, "hash")?, options(&args)?);
-    rpc.compute(move |rpc| {
+    rpc.labour(move |rpc| {
         let missing = || RpcError::Failed("transaction not found".to_owned());
         let mined = rpc.reader.transaction(hash)?.ok_or_else(missing)?;
         let block = rpc.reader.block_by_hash(mined.block.hash)?.ok_or_else(missing)?;
@@ -39,7 +39,7 @@ pub(super) async fn trace_transaction(rpc: Arc<EthRpc>, args: Args) -> Result<Ge
 
 async fn trace_block(rpc: &EthRpc, block: BlockId, args: &Args) -> Result<Vec<BlockTrace>, RpcError> {
     let options = options(args)?;
-    rpc.compute(move |rpc| {
+    rpc.labour(move |rpc| {
         let block = rpc.reader.block(block)?.ok_or_else(|| RpcError::Failed("block not found".to_owned()))?;
         let traced = rpc.reader.trace_block(block, None, &options, rpc.config.trace)?;
         Ok(traced.into_iter().map(|traced| BlockTrace { tx_hash: traced.hash, result: traced.trace }).collect())
@@ -71,7 +71,7 @@ pub(super) async fn trace_call(rpc: Arc<EthRpc>, args: Args) -> Result<GethTrace
         block_overrides: block_overrides.map(Box::new),
         gas_cap: rpc.config.gas_cap,
     };
-    rpc.compute(move |rpc| Ok(rpc.reader.trace_call(block, tx_index, request, &tracing_options, rpc.config.trace)?))
+    rpc.labour(move |rpc| Ok(rpc.reader.trace_call(block, tx_index, request, &tracing_options, rpc.config.trace)?))
         .await
 }
 

@@ -53,7 +53,7 @@ fn next_block(rpc: &EthRpc) -> Result<crate::NextBlock, RpcError> {
 }
 
 /// A tip that recent blocks took.
-fn suggested_tip(rpc: &EthRpc) -> Result<u128, RpcError> {
+pub(super) fn suggested_tip(rpc: &EthRpc) -> Result<u128, RpcError> {
     let head = rpc.reader.heads().latest;
     let (known_at, known) = *rpc.tip.borrow();
     if known_at == head.hash {

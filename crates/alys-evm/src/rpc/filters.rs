@@ -249,7 +249,7 @@ pub(super) async fn changes(rpc: Arc<EthRpc>, args: Args) -> Result<FilterAnswer
 pub(super) async fn filter_logs(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<Log>, RpcError> {
     let id = args.at_most(1)?.required(0, "filter")?;
     match rpc.filters.ask(|reply| Request::Criteria { id, reply }).await? {
-        Some(Kind::Logs(filter)) => rpc.compute(move |rpc| logs::search(rpc, &filter)).await,
+        Some(Kind::Logs(filter)) => rpc.labour(move |rpc| logs::search(rpc, &filter)).await,
         Some(Kind::Blocks | Kind::Pending { .. }) | None => Err(unknown()),
     }
 }

@@ -14,7 +14,7 @@ const MAX_ALTERNATIVES: usize = 1_000;
 
 pub(super) async fn logs(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<Log>, RpcError> {
     let filter = filter(&args.at_most(1)?, 0)?;
-    rpc.compute(move |rpc| search(rpc, &filter)).await
+    rpc.labour(move |rpc| search(rpc, &filter)).await
 }
 
 /// The filter argument; everything matches if it is missing.
@@ -64,7 +64,9 @@ pub(super) fn search(rpc: &EthRpc, filter: &Filter) -> Result<Vec<Log>, RpcError
                 let limit = rpc.config.max_log_blocks;
                 return Err(RpcError::Limit(format!("query exceeds max block range {limit}: {blocks} blocks")));
             }
+            let time = rpc.time_limit();
             for number in from..=to {
+                time.check()?;
                 let Some(header) = rpc.reader.header_by_number(number)? else { break };
                 if !filter.matches_bloom(header.logs_bloom) {
                     continue;

@@ -15,13 +15,16 @@
 mod args;
 mod blocks;
 mod call;
+mod capabilities;
 mod config;
 mod context;
 mod debug;
 mod engine;
 mod error;
 mod fees;
+mod fill;
 mod filters;
+pub mod listener;
 mod logs;
 mod node;
 mod simulate;
@@ -75,6 +78,7 @@ pub const METHODS: &[&str] = &[
     "eth_createAccessList",
     "eth_simulateV1",
     "eth_config",
+    "eth_capabilities",
     "eth_baseFee",
     "eth_gasPrice",
     "eth_maxPriorityFeePerGas",
@@ -91,6 +95,7 @@ pub const METHODS: &[&str] = &[
     "eth_getUncleCountByBlockHash",
     "eth_getUncleByBlockNumberAndIndex",
     "eth_getUncleByBlockHashAndIndex",
+    "eth_fillTransaction",
     "eth_sendRawTransaction",
     "eth_sendTransaction",
     "eth_signTransaction",
@@ -151,6 +156,7 @@ pub fn eth_module(rpc: EthRpc) -> Result<RpcModule<EthRpc>, RegisterMethodError>
         "eth_createAccessList" => call::create_access_list,
         "eth_simulateV1" => simulate::simulate,
         "eth_config" => config::config,
+        "eth_capabilities" => capabilities::capabilities,
         "eth_baseFee" => fees::base_fee,
         "eth_gasPrice" => fees::gas_price,
         "eth_maxPriorityFeePerGas" => fees::max_priority_fee,
@@ -171,6 +177,7 @@ pub fn eth_module(rpc: EthRpc) -> Result<RpcModule<EthRpc>, RegisterMethodError>
         "eth_getUncleByBlockHashAndIndex" => blocks::uncle_by_hash,
     }
     methods! { module:
+        "eth_fillTransaction" => fill::fill,
         "eth_sendRawTransaction" => transactions::send_raw,
         "eth_sendTransaction" => transactions::no_keys,
         "eth_signTransaction" => transactions::no_keys,

@@ -8,19 +8,43 @@ use super::error::RpcError;
 use super::transactions::Place;
 use crate::{BlockRef, CallStatus, Simulated, SimulatedCall};
 use alloy_consensus::transaction::Recovered;
+use alloy_eips::eip4895::Withdrawal;
 use alloy_rpc_types_eth::Log;
 use alloy_rpc_types_eth::simulate::{SimCallResult, SimulateError, SimulatePayload, SimulatedBlock};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// The number of a call's error that is no revert (execution-apis, `eth_simulateV1`).
 const VM_ERROR: i32 = -32015;
 
+/// What a payload overrides of its blocks' withdrawals.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Withdrawals {
+    block_state_calls: Vec<BlockWithdrawals>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockWithdrawals {
+    block_overrides: Option<OverriddenWithdrawals>,
+}
+
+#[derive(Deserialize)]
+struct OverriddenWithdrawals {
+    withdrawals: Option<Vec<Withdrawal>>,
+}
+
 pub(super) async fn simulate(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<SimulatedBlock<RpcBlock>>, RpcError> {
     let args = args.at_most(2)?;
     let payload: SimulatePayload = args.required(0, "payload")?;
+    let overridden: Withdrawals = args.required(0, "payload")?;
+    let of_block = |block: BlockWithdrawals| block.block_overrides.and_then(|overrides| overrides.withdrawals);
+    let withdrawals: Vec<_> =
+        overridden.block_state_calls.into_iter().map(|block| of_block(block).unwrap_or_default()).collect();
     let base = args.block(1)?;
-    rpc.compute(move |rpc| {
-        let simulated = rpc.reader.simulate(base, &payload, rpc.config.gas_cap)?;
+    rpc.labour(move |rpc| {
+        let simulated = rpc.reader.simulate(base, &payload, &withdrawals, rpc.config.gas_cap)?;
         simulated.into_iter().map(|block| describe(block, payload.return_full_transactions)).collect()
     })
     .await

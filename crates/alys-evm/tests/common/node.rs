@@ -78,7 +78,7 @@ impl Node {
     /// Serves the Engine API on a port; 0 takes a free one.
     pub async fn listen(mut self, port: u16) -> Self {
         let listen = ([127, 0, 0, 1], port).into();
-        let config = EngineServerConfig { listen, secret: SECRET, max_connections: 16 };
+        let config = EngineServerConfig::new(listen, SECRET);
         self.server = Some(EngineServer::start(config, self.methods.clone()).await.unwrap());
         self
     }

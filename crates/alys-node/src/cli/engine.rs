@@ -24,9 +24,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Connections to the Engine API at once; consensus clients need one or two.
-const MAX_ENGINE_CONNECTIONS: u32 = 64;
-
 /// Imported blocks after which the head follows.
 const HEAD_EVERY: u64 = 32;
 
@@ -226,7 +223,7 @@ async fn serve(mut executor: Executor, chain_id: u64, secret: JwtSecret, argumen
     rpc.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.http_port);
     let http = Gateway::start(&rpc, eth_methods).await.map_err(Failure::work)?;
     let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.engine_port);
-    let config = EngineServerConfig { listen, secret, max_connections: MAX_ENGINE_CONNECTIONS };
+    let config = EngineServerConfig::new(listen, secret);
     let server = EngineServer::start(config, engine_methods).await.map_err(Failure::work)?;
     let head = reader.heads().latest;
     println!("JSON-RPC    http://{}", http.address());

@@ -3,6 +3,7 @@
 //! Reads are answered from published views and storage; only requests that change something go to an actor.
 
 mod alys;
+mod deadline;
 mod describe;
 mod dev;
 mod federation;
@@ -22,4 +23,4 @@ pub use mining::{MiningRpc, mining_module};
 pub use ops::{Ops, Readiness, serve as serve_ops};
 pub use peers::NetworkRpc;
 pub use peg::{PegRpc, peg_module};
-pub use server::{Gateway, GatewayConfig, GatewayError};
+pub use server::{Gateway, GatewayConfig, GatewayError, GatewayLimits};

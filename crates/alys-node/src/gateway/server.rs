@@ -1,38 +1,45 @@
 //! The JSON-RPC server.
-//!
-//! The protocol is the work of `jsonrpsee`; connections are accepted here, because that server reads a request's headers
-//! for as long as the client likes, and counts a connection only once a request has come.
 
+use super::deadline::DeadlineLayer;
 use super::wire::{WireLayer, WirePolicy};
 use crate::config::RpcSection;
 use alys_evm::rpc::HexIds;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use alys_evm::rpc::listener::{ConnectionLimits, Listener};
 use jsonrpsee::server::middleware::http::HostFilterLayer;
-use jsonrpsee::server::{
-    BatchRequestConfig, HttpBody, HttpRequest, HttpResponse, Methods, PingConfig, Server, ServerConfig, ServerHandle,
-    StopHandle, stop_channel,
-};
+use jsonrpsee::server::middleware::rpc::RpcServiceBuilder;
+use jsonrpsee::server::{BatchRequestConfig, Methods, PingConfig, Server, ServerConfig, ServerHandle, stop_channel};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tower::{BoxError, Service};
 
-/// How long a client may take to send a request's headers, counted from the connection or the answer before.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client may take to send a request's headers, and then its body.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Pause after a connection that the system could not give.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long a client may take to take an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a client hears for whom there is no room.
-const NO_ROOM: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// How long a call, or a batch of calls, may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the server is started with.
 pub type GatewayConfig = RpcSection;
+
+/// What clients are granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayLimits {
+    /// Of each connection.
+    pub connections: ConnectionLimits,
+    /// The longest that a call may take, or a batch as a whole.
+    pub call: Duration,
+}
+
+impl GatewayLimits {
+    /// The usual times, and `places` connections at once.
+    pub const fn new(places: u32) -> Self {
+        let connections =
+            ConnectionLimits { places, header: REQUEST_TIMEOUT, body: REQUEST_TIMEOUT, answer: ANSWER_TIMEOUT };
+        Self { connections, call: CALL_TIMEOUT }
+    }
+}
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,40 +75,46 @@ impl Gateway {
     /// # Errors
     /// The address can't be bound, or a host pattern is malformed.
     pub async fn start(config: &GatewayConfig, methods: impl Into<Methods>) -> Result<Self, GatewayError> {
-        Self::start_with(config, methods, HEADER_TIMEOUT).await
+        Self::start_with(config, GatewayLimits::new(config.max_connections), methods).await
     }
 
-    async fn start_with(
+    /// [`Self::start`] with other limits than `rpc.max_connections` and the usual times.
+    ///
+    /// # Errors
+    /// The address can't be bound, or a host pattern is malformed.
+    pub async fn start_with(
         config: &GatewayConfig,
+        limits: GatewayLimits,
         methods: impl Into<Methods>,
-        header_timeout: Duration,
     ) -> Result<Self, GatewayError> {
         let hosts = HostFilterLayer::new(config.hosts.iter().map(String::as_str))
             .map_err(|error| GatewayError::Hosts { hosts: config.hosts.clone(), reason: error.to_string() })?;
         let max_body = usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX);
         let max_batch = usize::try_from(config.max_batch).unwrap_or(usize::MAX);
-        let wire = WireLayer::new(WirePolicy { max_body, max_batch, origins: config.origins.clone() });
+        let body_timeout = limits.connections.body;
+        let wire = WireLayer::new(WirePolicy { max_body, body_timeout, max_batch, origins: config.origins.clone() });
         let settings = ServerConfig::builder()
             .max_request_body_size(config.max_body_bytes)
             .max_response_body_size(config.max_response_bytes)
-            .max_connections(config.max_connections)
+            .max_connections(limits.connections.places)
             .max_subscriptions_per_connection(config.max_subscriptions)
             .set_batch_request_config(BatchRequestConfig::Limit(config.max_batch))
             .enable_ws_ping(PingConfig::new())
             .set_id_provider(HexIds)
             .build();
         let bind = |source| GatewayError::Bind { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-        let address = listener.local_addr().map_err(bind)?;
+        let listener = Listener::bind(config.listen, limits.connections).await.map_err(bind)?;
+        let address = listener.address();
         let (stop, handle) = stop_channel();
+        let max_response = usize::try_from(config.max_response_bytes).unwrap_or(usize::MAX);
+        let deadline = DeadlineLayer { limit: limits.call, max_response };
         let service = Server::builder()
             .set_config(settings)
+            .set_rpc_middleware(RpcServiceBuilder::new().layer(deadline))
             .set_http_middleware(tower::ServiceBuilder::new().layer(hosts).layer(wire))
             .to_service_builder()
             .build(methods, stop.clone());
-        let places = usize::try_from(config.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
-        let limits = Limits { places: places.min(Semaphore::MAX_PERMITS), header_timeout };
-        tokio::spawn(accept(listener, limits, service, stop));
+        tokio::spawn(listener.serve("JSON-RPC", service, stop));
         Ok(Self { address, handle })
     }
 
@@ -116,172 +129,5 @@ impl Gateway {
         if self.handle.stop().is_ok() {
             self.handle.stopped().await;
         }
-    }
-}
-
-/// What bounds the connections.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    places: usize,
-    header_timeout: Duration,
-}
-
-/// Accepts connections until the server is stopped; each has a place as long as it speaks HTTP.
-async fn accept<S>(listener: TcpListener, limits: Limits, service: S, stop: StopHandle)
-where
-    S: Service<HttpRequest, Response = HttpResponse, Error = BoxError> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    let places = Arc::new(Semaphore::new(limits.places));
-    let stopped = stop.clone().shutdown();
-    tokio::pin!(stopped);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut stopped => return,
-            accepted = listener.accept() => accepted,
-        };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
-            Err(error) => {
-                tracing::warn!(%error, "a JSON-RPC connection can't be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::debug!("a JSON-RPC connection over rpc.max_connections refused");
-            refuse(socket);
-            continue;
-        };
-        let (service, stop) = (service.clone(), stop.clone());
-        tokio::spawn(async move {
-            if let Err(error) = serve(socket, limits.header_timeout, service, stop).await {
-                tracing::debug!(%error, "JSON-RPC connection ended");
-            }
-            drop(place);
-        });
-    }
-}
-
-/// Says why, as far as the socket takes it at once.
-fn refuse(socket: TcpStream) {
-    if let Ok(mut socket) = socket.into_std() {
-        // Whoever does not listen learns it from the end of the connection.
-        let _ = std::io::Write::write(&mut socket, NO_ROOM);
-    }
-}
-
-async fn serve<S>(socket: TcpStream, header_timeout: Duration, service: S, stop: StopHandle) -> Result<(), BoxError>
-where
-    S: Service<HttpRequest, Response = HttpResponse, Error = BoxError> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    socket.set_nodelay(true)?;
-    let service = service_fn(move |request: Request<Incoming>| service.clone().call(request.map(HttpBody::new)));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(socket), service)
-        .with_upgrades();
-    let stopped = stop.shutdown();
-    tokio::pin!(connection, stopped);
-    tokio::select! {
-        ended = &mut connection => Ok(ended?),
-        () = &mut stopped => {
-            connection.as_mut().graceful_shutdown();
-            Ok(connection.await?)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use jsonrpsee::RpcModule;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    const PATIENCE: Duration = Duration::from_secs(30);
-
-    async fn gateway(max_connections: u32, header_timeout: Duration) -> Gateway {
-        let mut config = Config::default().rpc;
-        config.listen = "127.0.0.1:0".parse().unwrap();
-        config.max_connections = max_connections;
-        let mut module = RpcModule::new(());
-        module.register_method("ping", |_, (), _| "pong").unwrap();
-        Gateway::start_with(&config, module, header_timeout).await.unwrap()
-    }
-
-    /// The whole answer to one call over a connection of its own.
-    async fn ping(gateway: &Gateway) -> String {
-        let body = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            gateway.address(),
-            body.len()
-        );
-        let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
-        let mut answer = String::new();
-        // One that is refused at once may already be closed when the request is written.
-        let _ = socket.write_all(request.as_bytes()).await;
-        let _ = socket.read_to_string(&mut answer).await;
-        answer
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn clients_that_never_end_their_headers_are_closed_and_others_are_served_meanwhile() {
-        let gateway = gateway(10, Duration::from_millis(300)).await;
-        let address = gateway.address();
-        let slow = |bytes: &'static [u8]| async move {
-            let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
-            let drip = async {
-                for byte in bytes.iter().chain(std::iter::repeat(&b'x')) {
-                    if writer.write_all(&[*byte]).await.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            let mut rest = Vec::new();
-            let closed = async { reader.read_to_end(&mut rest).await };
-            tokio::select! {
-                () = drip => {}
-                _ = closed => {}
-            }
-        };
-        let dripping: Vec<_> =
-            [&b"POST / HTTP/1.1\r\nHost: "[..], b"", b"G"].into_iter().map(|bytes| tokio::spawn(slow(bytes))).collect();
-        // Silence from the beginning counts too.
-        let mut silent = TcpStream::connect(address).await.unwrap();
-        let answer = ping(&gateway).await;
-        assert!(answer.contains("pong"), "{answer}");
-        for client in dripping {
-            tokio::time::timeout(PATIENCE, client).await.expect("the client is closed").unwrap();
-        }
-        let mut rest = Vec::new();
-        let closed = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
-        assert!(closed.is_ok(), "a silent client is closed");
-        assert!(ping(&gateway).await.contains("pong"));
-        gateway.stop().await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn connections_that_send_nothing_count_and_make_room_when_they_end() {
-        let gateway = gateway(2, PATIENCE).await;
-        let mut held = Vec::new();
-        for _ in 0..2 {
-            held.push(TcpStream::connect(gateway.address()).await.unwrap());
-        }
-        let refused = ping(&gateway).await;
-        assert!(!refused.contains("pong"), "{refused}");
-        held.clear();
-        let served = async {
-            while !ping(&gateway).await.contains("pong") {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
-        gateway.stop().await;
     }
 }

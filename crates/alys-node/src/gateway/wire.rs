@@ -4,8 +4,9 @@
 //! carry both `result` and `error`. The server behind this layer speaks 2.0 only, so requests are completed here and
 //! the answers to 1.0 requests get the missing `null`.
 
+use alys_evm::rpc::listener::{read_body, refusal};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -16,14 +17,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{BoxError, Layer, Service};
 
-/// How long a client may take to send a request's body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Limits and permissions of one listener.
 #[derive(Clone, Debug)]
 pub(super) struct WirePolicy {
     /// The largest request body in bytes.
     pub(super) max_body: usize,
+    /// How long a client may take to send it.
+    pub(super) body_timeout: Duration,
     /// The most calls of one batch.
     pub(super) max_batch: usize,
     /// Origins (scheme://host[:port], or a scheme ending in `://*`) whose pages may call. Requests without an `Origin`
@@ -118,20 +118,9 @@ where
     S: Service<HttpRequest, Response = HttpResponse, Error = BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, policy.max_body).collect()).await else {
-        let message = format!("the request's body did not come within {} s", BODY_TIMEOUT.as_secs());
-        return Ok(refusal(StatusCode::REQUEST_TIMEOUT, -32600, &message));
-    };
-    let bytes = match read {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            let message = format!("request body over the limit of {} bytes", policy.max_body);
-            return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, -32600, &message));
-        }
-        Err(error) => {
-            tracing::debug!(%error, "request body broke off");
-            return Ok(refusal(StatusCode::BAD_REQUEST, -32700, "request body broke off"));
-        }
+    let bytes = match read_body(body, policy.max_body, policy.body_timeout).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok(error.refusal()),
     };
     if is_plain(&bytes) {
         parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -221,12 +210,4 @@ async fn as_version_one(response: HttpResponse) -> Result<HttpResponse, BoxError
     let body = serde_json::to_vec(&document)?;
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     Ok(HttpResponse::from_parts(parts, HttpBody::from(body)))
-}
-
-fn refusal(status: StatusCode, code: i64, message: &str) -> HttpResponse {
-    let document = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message } });
-    let mut response = HttpResponse::new(HttpBody::from(document.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    response
 }

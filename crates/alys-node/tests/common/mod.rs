@@ -130,7 +130,7 @@ impl DevNode {
     /// Body of a plain GET.
     pub fn get(&self, path: &str) -> (u16, String) {
         let address = self.metrics.trim_start_matches("http://");
-        http(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
+        http(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
     }
 
     /// What a raw POST to JSON-RPC is answered with.
@@ -142,7 +142,7 @@ impl DevNode {
         )
         .into_bytes();
         request.extend_from_slice(body);
-        http(address, &String::from_utf8_lossy(&request))
+        http(address, &request)
     }
 }
 
@@ -154,12 +154,12 @@ impl Drop for DevNode {
     }
 }
 
-fn http(address: &str, request: &str) -> (u16, String) {
+fn http(address: &str, request: &[u8]) -> (u16, String) {
     use std::io::Write as _;
     let mut socket = std::net::TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     // The other side may refuse before it has read everything.
-    let _ = socket.write_all(request.as_bytes());
+    let _ = socket.write_all(request);
     let mut answer = Vec::new();
     let _ = socket.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -1,22 +1,34 @@
 //! The listener of the Engine API: nothing is read of a request without a good token.
 
+use crate::rpc::listener::{ConnectionLimits, Listener, read_body};
 use alys_engine::JwtSecret;
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
+use http_body_util::Full;
 use jsonrpsee::server::{
-    BatchRequestConfig, HttpBody, HttpRequest, HttpResponse, Methods, Server, ServerConfig, ServerHandle,
+    BatchRequestConfig, HttpBody, HttpRequest, HttpResponse, Methods, PingConfig, Server, ServerConfig, ServerHandle,
+    stop_channel,
 };
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tower::{BoxError, Layer, Service};
 
 /// The largest request and answer: a block of 10 MiB in hexadecimal, with room.
 const MAX_BYTES: u32 = 64 << 20;
+const MAX_BODY: usize = 64 << 20;
 
 /// The most calls of one batch.
 const MAX_BATCH: u32 = 64;
+
+/// What consensus clients are granted. They call once a slot or more often, and keep their connections in between.
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    places: 64,
+    header: Duration::from_secs(60),
+    body: Duration::from_secs(20),
+    answer: Duration::from_secs(60),
+};
 
 /// Where and with which secret the Engine API is served.
 #[derive(Clone, Debug)]
@@ -25,8 +37,15 @@ pub struct EngineServerConfig {
     pub listen: SocketAddr,
     /// The secret that consensus clients share.
     pub secret: JwtSecret,
-    /// The most connections at once.
-    pub max_connections: u32,
+    /// What a connection is granted.
+    pub limits: ConnectionLimits,
+}
+
+impl EngineServerConfig {
+    /// The usual limits.
+    pub fn new(listen: SocketAddr, secret: JwtSecret) -> Self {
+        Self { listen, secret, limits: LIMITS }
+    }
 }
 
 /// Why the server does not start.
@@ -56,18 +75,22 @@ impl EngineServer {
         let settings = ServerConfig::builder()
             .max_request_body_size(MAX_BYTES)
             .max_response_body_size(MAX_BYTES)
-            .max_connections(config.max_connections)
+            .max_connections(config.limits.places)
             .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
+            .enable_ws_ping(PingConfig::new())
             .set_id_provider(crate::rpc::HexIds)
             .build();
-        let server = Server::builder()
+        let listener = Listener::bind(config.listen, config.limits).await.map_err(failed)?;
+        let address = listener.address();
+        let (stop, handle) = stop_channel();
+        let gate = JwtLayer { secret: config.secret, body: config.limits.body };
+        let service = Server::builder()
             .set_config(settings)
-            .set_http_middleware(tower::ServiceBuilder::new().layer(JwtLayer(config.secret.clone())))
-            .build(config.listen)
-            .await
-            .map_err(failed)?;
-        let address = server.local_addr().map_err(failed)?;
-        Ok(Self { address, handle: server.start(methods) })
+            .set_http_middleware(tower::ServiceBuilder::new().layer(gate))
+            .to_service_builder()
+            .build(methods, stop.clone());
+        tokio::spawn(listener.serve("Engine API", service, stop));
+        Ok(Self { address, handle })
     }
 
     /// The address that it listens on.
@@ -84,25 +107,28 @@ impl EngineServer {
     }
 }
 
-/// Lets requests pass that carry a good token.
+/// Lets requests pass that carry a good token, once their body is there.
 #[derive(Clone, Debug)]
-struct JwtLayer(JwtSecret);
+struct JwtLayer {
+    secret: JwtSecret,
+    body: Duration,
+}
 
 impl<S> Layer<S> for JwtLayer {
     type Service = JwtGate<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        JwtGate { inner, secret: self.0.clone() }
+        JwtGate { inner, layer: self.clone() }
     }
 }
 
 #[derive(Clone, Debug)]
 struct JwtGate<S> {
     inner: S,
-    secret: JwtSecret,
+    layer: JwtLayer,
 }
 
-impl<S> JwtGate<S> {
+impl JwtLayer {
     fn check(&self, request: &HttpRequest) -> Result<(), String> {
         let header = request.headers().get(header::AUTHORIZATION).ok_or("the request carries no token")?;
         let text = header.to_str().map_err(|_| "the token is no text")?;
@@ -114,7 +140,7 @@ impl<S> JwtGate<S> {
 
 impl<S> Service<HttpRequest> for JwtGate<S>
 where
-    S: Service<HttpRequest, Response = HttpResponse, Error = BoxError>,
+    S: Service<HttpRequest, Response = HttpResponse, Error = BoxError> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = HttpResponse;
@@ -126,14 +152,22 @@ where
     }
 
     fn call(&mut self, request: HttpRequest) -> Self::Future {
-        match self.check(&request) {
-            Ok(()) => Box::pin(self.inner.call(request)),
-            Err(reason) => {
-                tracing::debug!(reason, "request without authority refused");
-                let mut refusal = HttpResponse::new(HttpBody::from(reason));
-                *refusal.status_mut() = StatusCode::UNAUTHORIZED;
-                Box::pin(async move { Ok(refusal) })
-            }
+        if let Err(reason) = self.layer.check(&request) {
+            tracing::debug!(reason, "request without authority refused");
+            let mut refusal = HttpResponse::new(HttpBody::from(reason));
+            *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+            return Box::pin(async move { Ok(refusal) });
         }
+        if *request.method() != Method::POST {
+            return Box::pin(self.inner.call(request));
+        }
+        let (mut inner, limit) = (self.inner.clone(), self.layer.body);
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            match read_body(body, MAX_BODY, limit).await {
+                Ok(bytes) => inner.call(HttpRequest::from_parts(parts, HttpBody::new(Full::new(bytes)))).await,
+                Err(error) => Ok(error.refusal()),
+            }
+        })
     }
 }
