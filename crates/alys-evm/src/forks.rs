@@ -139,7 +139,13 @@ impl Forks {
         }
         activations
             .extend(times.into_iter().filter_map(|(fork, _, time)| Some((fork, ForkCondition::Timestamp(time?)))));
-        let blobs = config.blob_schedule_blob_params();
+        let mut blobs = config.blob_schedule_blob_params();
+        if let (Some(prague), None) = (config.blob_schedule.get("prague"), config.blob_schedule.get("osaka")) {
+            // A chain without blobs does not get any with a fork that is not about them.
+            blobs.osaka.target_blob_count = prague.target_blob_count;
+            blobs.osaka.max_blob_count = prague.max_blob_count;
+            blobs.osaka.update_fraction = prague.update_fraction;
+        }
         let named = [("cancun", blobs.cancun), ("prague", blobs.prague), ("osaka", blobs.osaka)];
         let scheduled = blobs.scheduled.iter().map(|(_, params)| ("bpo", *params));
         for (fork, params) in named.into_iter().chain(scheduled) {

@@ -78,8 +78,8 @@ fn check_gas_limit(parent_gas_limit: u64, header: &Header) -> Result<(), BlockEr
     Ok(())
 }
 
-/// Compares a body with its header.
-pub(super) fn check_body(forks: &Forks, block: &FullBlock) -> Result<(), BlockError> {
+/// Compares a body with what its header commits to. A body that is another one says nothing about the header.
+pub(crate) fn check_commitments(block: &FullBlock) -> Result<(), BlockError> {
     let header = &block.header;
     let body = &block.body;
     BlockError::compare("sha3Uncles", &header.ommers_hash, &calculate_ommers_root(&body.ommers))?;
@@ -89,7 +89,12 @@ pub(super) fn check_body(forks: &Forks, block: &FullBlock) -> Result<(), BlockEr
         &calculate_transaction_root(&body.transactions),
     )?;
     let withdrawals_root = body.withdrawals.as_ref().map(|withdrawals| calculate_withdrawals_root(withdrawals));
-    BlockError::compare("withdrawalsRoot", &header.withdrawals_root, &withdrawals_root)?;
+    BlockError::compare("withdrawalsRoot", &header.withdrawals_root, &withdrawals_root)
+}
+
+/// Checks a body that is its header's by the rules of its time.
+pub(super) fn check_body(forks: &Forks, block: &FullBlock) -> Result<(), BlockError> {
+    let header = &block.header;
     let spec = forks.spec_at(header.number, header.timestamp);
     if spec.is_enabled_in(SpecId::OSAKA) {
         let length = block.length();
@@ -98,7 +103,8 @@ pub(super) fn check_body(forks: &Forks, block: &FullBlock) -> Result<(), BlockEr
         }
     }
     let Some(params) = forks.blob_params_at(header.timestamp) else { return Ok(()) };
-    let blobs: u64 = body
+    let blobs: u64 = block
+        .body
         .transactions
         .iter()
         .filter_map(|transaction| transaction.blob_versioned_hashes())

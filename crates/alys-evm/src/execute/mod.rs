@@ -13,6 +13,7 @@ mod timings;
 pub use build::BuildError;
 pub(crate) use build::{Attributes, BuildLimits, Built, build_block};
 pub(crate) use env::{StateDatabase, block_env, next_base_fee, next_excess_blob_gas, read_code, read_info, read_slot};
+pub(crate) use header::check_commitments;
 pub use import::BlockError;
 pub(crate) use import::{CheckError, Executed, check_block, requests_hash};
 pub(crate) use relocated::RelocatedEvm;

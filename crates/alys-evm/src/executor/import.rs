@@ -5,7 +5,7 @@ use super::side::SideError;
 use super::{Executor, InvalidBlock, MAX_BAD_BLOCKS, unavailable};
 use crate::FullBlock;
 use crate::db::{Cf, Db, DbError, HeadState};
-use crate::execute::{BlockError, BlockTimings, CheckError, Executed, check_block};
+use crate::execute::{BlockError, BlockTimings, CheckError, Executed, check_block, check_commitments};
 use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes, Sealed};
 use alys_engine::{EngineError, NewPayload, PayloadStatus};
@@ -49,6 +49,10 @@ impl Executor {
     /// # Errors
     /// As [`Self::new_payload`].
     pub fn import_block(&mut self, block: &FullBlock) -> Result<PayloadStatus, EngineError> {
+        if let Err(error) = check_commitments(block) {
+            // The header may have another body, so nothing is remembered under its hash.
+            return Ok(PayloadStatus::Invalid { latest_valid_hash: None, reason: error.to_string() });
+        }
         self.take_in(block.header.hash_slow(), block)
     }
 

@@ -8,7 +8,7 @@ use alloy_consensus::Transaction as _;
 use alloy_eips::Decodable2718 as _;
 use alloy_primitives::{B256, Bytes, FixedBytes};
 use alys_engine::wire::{
-    BlobsBundle, Envelope, Payload, PayloadVersion, Status, requests_from_port, requests_into_port,
+    BlobsBundle, Envelope, Payload, PayloadVersion, Status, WireError, requests_from_port, requests_into_port,
 };
 use alys_engine::{BuiltPayload, ExecutionEngine as _, Fork, ForkTimes, NewPayload, PayloadId, PayloadStatus};
 use alys_primitives::{ExecutionPayload, ExecutionRequests};
@@ -59,16 +59,27 @@ pub(super) fn parse(forks: &ForkTimes, args: Args, version: u8) -> Result<Checke
         requests = parse_requests(args.required(3, "executionRequests")?)?;
     }
     let structure = if version >= 3 { PayloadVersion::V3 } else { PayloadVersion::of(fork).min(PayloadVersion::V2) };
-    let payload = payload.into_port(structure).map_err(|error| ApiError::Params(error.to_string()))?;
+    let payload = payload.into_port(structure);
     let fits = match version {
         1 => fork == Fork::Paris,
         2 => fork <= Fork::Shanghai,
         3 => fork == Fork::Cancun,
         _ => fork >= Fork::Prague,
     };
+    // What is missing is told before what the version is for. That no block has so long extra data is a verdict, as geth
+    // gives it.
+    let payload = match payload {
+        Ok(payload) => Ok(payload),
+        Err(error @ WireError::TooLong { field: "extraData" }) => Err(error),
+        Err(error) => return Err(ApiError::Params(error.to_string())),
+    };
     if !fits {
         return Err(unsupported(fork, version));
     }
+    let payload = match payload {
+        Ok(payload) => payload,
+        Err(error) => return Ok(CheckedPayload::Verdict(invalid(error.to_string()))),
+    };
     if let Some(expected) = blobs {
         match blob_hashes(&payload) {
             Ok(found) if found == expected => {}
