@@ -183,6 +183,61 @@ async fn silence_and_broken_connections_are_unavailability() {
 }
 
 #[tokio::test]
+async fn no_question_is_answered_by_nonsense_and_none_waits_for_ever() {
+    let reactions = [
+        Reaction::Nothing,
+        Reaction::Close,
+        Reaction::Half(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"jsonrpc\"".to_vec()),
+        Reaction::Endless(1, Duration::from_millis(5)),
+        Reaction::Endless(1 << 16, Duration::ZERO),
+        Reaction::Status(502),
+        Reaction::Body(b"<html>Bad Gateway</html>".to_vec()),
+        Reaction::Body(vec![0xff; 64]),
+        Reaction::Body(b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec()),
+        Reaction::Result(json!({})),
+        Reaction::Result(json!("0x")),
+        Reaction::Result(json!([{ "payloadStatus": null }])),
+        Reaction::Result(json!({ "payloadStatus": status("VALID", Some(B256::repeat_byte(5))), "payloadId": null })),
+        Reaction::Result(json!({ "payloadStatus": status("VALID", Some(GENESIS)), "payloadId": "0x12" })),
+    ];
+    let begun = json!({ "payloadStatus": status("VALID", Some(GENESIS)), "payloadId": FixedBytes([1; 8]) });
+    for reaction in reactions {
+        let shown = format!("{reaction:?}").chars().take(120).collect::<String>();
+        let began = std::time::Instant::now();
+        let typed = |method: &str, error: EngineError| {
+            let fits = matches!(error, EngineError::Broken { .. } | EngineError::Unavailable { .. });
+            assert!(fits, "{method}, {shown}: {error:?}");
+        };
+        let only_to = async |method: &'static str| {
+            let (reaction, begun) = (reaction.clone(), begun.clone());
+            let script: Script = Arc::new(move |request| match request.method.as_str() {
+                asked if asked == method => reaction.clone(),
+                "engine_forkchoiceUpdatedV3" => Reaction::Result(begun.clone()),
+                _ => handshake(request),
+            });
+            Server::start(script).await
+        };
+        let server = only_to("engine_newPayloadV4").await;
+        typed("newPayload", client(&[&server]).new_payload(payload()).await.unwrap_err());
+        let server = only_to("engine_forkchoiceUpdatedV3").await;
+        typed(
+            "forkchoice",
+            client(&[&server]).forkchoice_updated(heads(GENESIS), Some(attributes())).await.unwrap_err(),
+        );
+        let server = only_to("engine_getPayloadV4").await;
+        let building = client(&[&server]);
+        building.forkchoice_updated(heads(GENESIS), Some(attributes())).await.unwrap();
+        typed("getPayload", building.get_payload(PayloadId([1; 8])).await.unwrap_err());
+        let server = only_to("eth_getBlockByHash").await;
+        typed("fees", client(&[&server]).block_fees(GENESIS).await.unwrap_err());
+        let server = only_to("eth_chainId").await;
+        let error = client(&[&server]).info().await.unwrap_err();
+        assert!(!matches!(error, EngineError::Refused { .. }), "{shown}: {error:?}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{shown}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn refusals_are_typed_and_not_repeated() {
     type Fits = fn(&EngineError) -> bool;
     let cases: [(i64, Fits); 5] = [

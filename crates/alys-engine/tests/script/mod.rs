@@ -6,6 +6,7 @@ use alloy_primitives::{B256, b256};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub enum Reaction {
     Close,
     /// Nothing, and the connection stays.
     Nothing,
+    /// A body without end, in pieces of as many bytes, as fast as they are taken or with this pause between two.
+    Endless(usize, Duration),
 }
 
 /// A request as the server read it.
@@ -142,6 +145,17 @@ async fn serve(mut stream: TcpStream, script: Script, log: Arc<watch::Sender<Vec
             }
             Reaction::Close => return,
             Reaction::Nothing => std::future::pending().await,
+            Reaction::Endless(bytes, pause) => {
+                let head =
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1099511627776\r\n\r\n";
+                let mut sent = stream.write_all(head).await;
+                let mut pace = tokio::time::interval(pause.max(Duration::from_nanos(1)));
+                while sent.is_ok() {
+                    pace.tick().await;
+                    sent = stream.write_all(&vec![b' '; bytes]).await;
+                }
+                return;
+            }
         };
         if stream.write_all(&answer).await.is_err() {
             return;
