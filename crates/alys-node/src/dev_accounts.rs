@@ -6,6 +6,7 @@ use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChildNumber, Xpriv};
 use bitcoin::secp256k1::{Secp256k1, SecretKey};
 use sha2::Sha512;
+use std::sync::OnceLock;
 
 /// Publicly known: whatever these accounts hold on a real chain is lost.
 pub const MNEMONIC: &str = "test test test test test test test test test test test junk";
@@ -33,6 +34,15 @@ pub struct DevAccount {
 /// # Errors
 /// Never in practice: BIP-32 leaves a derivation step undefined with probability below 2^-127.
 pub fn dev_accounts() -> Result<Vec<DevAccount>, bitcoin::bip32::Error> {
+    static DERIVED: OnceLock<Vec<DevAccount>> = OnceLock::new();
+    if let Some(accounts) = DERIVED.get() {
+        return Ok(accounts.clone());
+    }
+    let accounts = derive()?;
+    Ok(DERIVED.get_or_init(|| accounts).clone())
+}
+
+fn derive() -> Result<Vec<DevAccount>, bitcoin::bip32::Error> {
     let seed = pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(MNEMONIC.as_bytes(), b"mnemonic", SEED_ROUNDS);
     let secp = Secp256k1::new();
     let path = [

@@ -1,7 +1,7 @@
 //! `alys-node dev`.
 
 use super::failure::{Failure, Outcome};
-use super::init::{Plan, Ports, Preset, write_chain};
+use super::init::{DEV_COST, Plan, Ports, Preset, write_chain};
 use super::run::{
     SIGNING_RECORD, StopSignals, holds_chain, runtime, start, start_logging, start_metrics, until_stopped,
 };
@@ -11,7 +11,6 @@ use crate::dev_accounts::{BALANCE_BTC, MNEMONIC, dev_accounts};
 use crate::key_files::unlock;
 use crate::node::{DevBitcoin, Node, NodeBuilder, Validator};
 use alys_chain::ChainConfig;
-use alys_crypto::keystore::KdfCost;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,7 +70,7 @@ pub(super) fn dev(arguments: DevArguments) -> Outcome {
                 genesis_time: crate::clock::wall_now().0 / 1000,
                 epoch_delay: None,
                 recovery: None,
-                cost: KdfCost::PBKDF2,
+                cost: DEV_COST,
                 ports: Ports::default(),
             },
         )?;
