@@ -122,6 +122,10 @@ where
         Ok(bytes) => bytes,
         Err(error) => return Ok(error.refusal()),
     };
+    // The look below skips arguments, and with them whether they are text.
+    if std::str::from_utf8(&bytes).is_err() {
+        return Ok(refusal(StatusCode::OK, -32700, "parse error: the request is not UTF-8"));
+    }
     if is_plain(&bytes) {
         parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return inner.call(HttpRequest::from_parts(parts, HttpBody::new(Full::new(bytes)))).await;
