@@ -242,7 +242,6 @@ fn each_field_of_a_header_is_judged_and_named() {
         ("blobGasUsed", &FORKS[1..], |block| block.header.blob_gas_used = None),
         ("blobGasUsed", &FORKS[..1], |block| block.header.blob_gas_used = Some(0)),
         ("excessBlobGas", &FORKS[1..], |block| block.header.excess_blob_gas = Some(1)),
-        ("excessBlobGas", &FORKS[1..], |block| block.header.excess_blob_gas = None),
         ("parentBeaconBlockRoot", &FORKS[1..], |block| block.header.parent_beacon_block_root = None),
         ("parentBeaconBlockRoot", &FORKS[..1], |block| block.header.parent_beacon_block_root = Some(B256::ZERO)),
         // Another root is another state: EIP-4788 stores it.
