@@ -171,12 +171,20 @@ impl NetworkTask {
         metrics::counter!("alys_p2p_dials_total", "outcome" => if begun { "begun" } else { "refused" }).increment(1);
     }
 
-    /// A connected peer says where it listens: others may hear of it through this node.
+    /// A connected peer says where it listens.
     pub(super) fn heard_of(&mut self, peer: PeerId, listening: &[Multiaddr]) {
-        let Some(connected) = self.peers.get(&peer) else { return };
-        let local = is_loopback(&connected.address);
-        let useful: Vec<Multiaddr> =
-            listening.iter().filter(|address| local || !is_loopback(address)).take(MAX_ADDRESSES).cloned().collect();
+        if let Some(connected) = self.peers.get_mut(&peer) {
+            let local = is_loopback(&connected.address);
+            let useful = listening.iter().filter(|address| local || !is_loopback(address));
+            connected.listening = useful.take(MAX_ADDRESSES).cloned().collect();
+        }
+        self.introduce(peer);
+    }
+
+    /// Others may hear through this node of a peer that has shown that it is of this chain.
+    pub(super) fn introduce(&mut self, peer: PeerId) {
+        let Some(connected) = self.peers.get(&peer).filter(|connected| connected.status.is_some()) else { return };
+        let useful = connected.listening.clone();
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut() {
             for address in useful {
                 kademlia.add_address(&peer, address);

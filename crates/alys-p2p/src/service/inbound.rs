@@ -156,11 +156,15 @@ impl NetworkTask {
             return;
         }
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        if state.status.is_none() {
+        let is_new = state.status.is_none();
+        if is_new {
             tracing::info!(%peer, address = %state.address, head = status.head_height.0, "peer is ready");
         }
         (state.status, state.status_at) = (Some(status), now);
         self.changed = true;
+        if is_new {
+            self.introduce(peer);
+        }
     }
 }
 

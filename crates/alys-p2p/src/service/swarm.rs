@@ -121,6 +121,7 @@ impl NetworkTask {
             address: endpoint.get_remote_address().clone(),
             outbound: endpoint.is_dialer(),
             agent: None,
+            listening: Vec::new(),
             status: None,
             status_at: now,
             since: now,

@@ -56,6 +56,8 @@ pub(super) struct Peer {
     pub(super) address: Multiaddr,
     pub(super) outbound: bool,
     pub(super) agent: Option<String>,
+    /// Where it says that it listens.
+    pub(super) listening: Vec<Multiaddr>,
     pub(super) status: Option<Status>,
     pub(super) status_at: Instant,
     pub(super) since: Instant,
@@ -226,6 +228,9 @@ impl NetworkTask {
             }
             Judgement::Banned => {
                 tracing::warn!(%peer, offence = offence.name(), listed, "peer is banned for a while");
+                if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut() {
+                    kademlia.remove_peer(&peer);
+                }
                 // Blocking closes its connections.
                 self.swarm.behaviour_mut().blocked.block_peer(peer);
             }
