@@ -71,6 +71,9 @@ const P256: [u8; 160] = hex!(
     "70baf7d12888902a6a0c1d67add103123c859ab69bf8e9431c9384930d4b7eee"
 );
 
+/// What is probed, the fork that brings it, code, input, and what it returns before the fork and from it on.
+type Probe = (&'static str, &'static str, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Calls the precompile of this number with all input, and returns what it returned and, after it, whether it did.
 fn precompile(number: u16) -> Vec<u8> {
     let [high, low] = number.to_be_bytes();
@@ -91,7 +94,7 @@ fn instructions_and_precompiles_come_with_their_fork() {
     let modexp = |length: u64| [words(&[length, 1, 1]), vec![0; usize::try_from(length).unwrap()], vec![3, 5]].concat();
     let (yes, no) = (word(1), word(0));
     // What it returns before the fork (nothing where it fails) and from the fork on.
-    let lines: Vec<(&str, &str, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>)> = vec![
+    let lines: Vec<Probe> = vec![
         ("PUSH0", "Shanghai", hex!("5f5f5260205ff3").to_vec(), vec![], None, Some(word(0))),
         ("TLOAD", "Cancun", hex!("5f5c5f5260205ff3").to_vec(), vec![], None, Some(word(0))),
         ("TSTORE", "Cancun", hex!("60075f5d5f5c5f5260205ff3").to_vec(), vec![], None, Some(word(7))),

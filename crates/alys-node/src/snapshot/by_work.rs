@@ -20,7 +20,7 @@ const MAX_LOOKS_WITHOUT: u32 = 5;
 /// Blocks of a chain that is synced from genesis in about the time that it takes to wait for a snapshot.
 const YOUNG: Height = Height(50_000);
 
-/// As [`join`] without a trusted root: follows the chain of bundles with the most work among those that the peers can show
+/// As [`join`](super::join()) without a trusted root: follows the chain of bundles with the most work among those that the peers can show
 /// (ADR 0019), and takes the newest snapshot whose anchor it commits to. None if that chain has no snapshot yet, because it
 /// is young: the node may as well begin with genesis.
 ///
