@@ -9,9 +9,9 @@
 
 use alys_chain::{
     BlockError, ChainConfig, ChainEvent, ConfigError, ImportOutcome, Input, Message, PeerTag, PendingReason,
-    testing::{Cluster, Fixture, Node},
+    testing::{Cluster, Fixture, Node, mine},
 };
-use alys_primitives::{BlockHeader, Height, SignedBlock};
+use alys_primitives::{Address, BlockHeader, Height, SignedBlock};
 use std::sync::Arc;
 
 /// All blocks of a node's head chain above a height.
@@ -317,6 +317,45 @@ fn any_order_and_any_number_of_copies_gives_the_same_chain() {
         let pointers = (node.chain.view().head, node.chain.view().safe, node.chain.view().finalized);
         assert_eq!(*expected.get_or_insert(pointers), pointers);
         assert_eq!(node.chain.view().pending_blocks, 0);
+    }
+}
+
+/// A branch on top of the finalized block whose own newest record ends below that block: what its next record has to begin
+/// with is finalized already.
+#[test]
+fn a_branch_with_a_record_of_its_own_goes_on_where_that_ended() {
+    let mut one = Cluster::new(Fixture::new(4));
+    one.run_slots(9);
+    let template = one.nodes[0].chain.auxpow_template(Address::repeat_byte(0xaa), one.now).unwrap();
+    one.run_slots(1);
+    let mut other = one.clone();
+    // This branch commits to what was safe a block ago.
+    let now = one.now;
+    for node in &mut one.nodes {
+        node.receive(now, Message::AuxPow(mine(template.bundle.clone(), 7)));
+    }
+    one.run_slots(1);
+    let ended = one.nodes[0].chain.view().committed.end.height;
+    // The other one, a slot later, to one block more, which becomes final.
+    let slot = 12;
+    other.now = other.fixture.slot_start(slot).saturating_sub(600);
+    other.run_slot(slot);
+    assert!(other.mine(0));
+    other.run_slots(6);
+    let finalized = other.nodes[0].chain.view().finalized.height;
+    assert!(ended < finalized && finalized <= Height(10), "{ended} {finalized}");
+
+    one.run_slots(1);
+    assert!(one.mine(0));
+    one.run_slots(2);
+    let blocks = chain_above(&one, 10);
+    let committed = one.nodes[0].chain.view().committed.end.height;
+    assert!(committed > ended, "a second record on the branch");
+    let mut node = other.nodes[0].clone();
+    for block in &blocks {
+        node.receive(other.now, Message::Block(block.clone()));
+        let outcome = node.outcome(&block.root());
+        assert!(matches!(outcome, Some(ImportOutcome::Imported { .. })), "{}: {outcome:?}", block.header.height);
     }
 }
 

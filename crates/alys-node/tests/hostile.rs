@@ -14,7 +14,7 @@ use alys_p2p::{
     Discovery, Event, GossipMessage, Identity, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, PeerId, Status,
     Topic, Verdict,
 };
-use alys_primitives::{Approval, ApprovalData, Epoch, Height, Root, SignatureBytes, Slot};
+use alys_primitives::{Approval, ApprovalData, Epoch, Root, SignatureBytes, Slot};
 use common::{PATIENCE, alys_node, number};
 use hostile::{Act, hostile};
 use serde_json::{Value, json};
@@ -107,19 +107,7 @@ fn honest(victim: &Victim) -> (mpsc::Receiver<(u64, u64)>, tokio::task::JoinHand
         limits: NetworkLimits::default(),
         discovery: Discovery::default(),
     };
-    let status = Status {
-        genesis_root,
-        fork_version: Default::default(),
-        epoch: Epoch(0),
-        head_root: Root::ZERO,
-        head_height: Height(0),
-        head_slot: Slot(0),
-        safe_height: Height(0),
-        finalized_root: Root::ZERO,
-        finalized_height: Height(0),
-        earliest_height: Height(1),
-        time: wall_now(),
-    };
+    let status = Status::at_genesis(genesis_root, Default::default(), Root::ZERO, wall_now());
     let (handle, mut events, task) = NetworkTask::open(config, status).unwrap();
     let (slots, seen) = mpsc::channel(1024);
     let running = tokio::spawn(async move {

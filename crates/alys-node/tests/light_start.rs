@@ -18,6 +18,7 @@ use alys_p2p::{
     BlockRange, BundleProof, LightRecords, OlderBlock, OlderBlocks, PeerAddress, Refusal, Request, Response,
     SnapshotOffer, SnapshotOffers,
 };
+use alys_primitives::ssz::Encode as _;
 use alys_primitives::{
     Address, AuxPowRecord, BlockHeader, Height, LightRecord, Members, Root, SignatureBytes, SignedBlock, Slot,
     TreeHash as _, VariableList, Wei,
@@ -31,6 +32,7 @@ use common::{PATIENCE, copy_folder, past};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Blocks of the chain: more than a snapshot brings along.
 const BLOCKS: u64 = 340;
@@ -75,8 +77,9 @@ impl Past {
         Folder::open(&folders.last().unwrap().unwrap().path()).unwrap()
     }
 
-    async fn serve(&self) -> (Node, PeerAddress) {
-        let node = NodeBuilder::new(config(self.folder.path(), &[]), self.files.clone()).start().await.unwrap();
+    /// A node that has the chain, and stays connected with `peers`.
+    async fn serve(&self, peers: &[PeerAddress]) -> (Node, PeerAddress) {
+        let node = NodeBuilder::new(config(self.folder.path(), peers), self.files.clone()).start().await.unwrap();
         let way = address(&node, self.folder.path()).await;
         (node, way)
     }
@@ -123,7 +126,7 @@ async fn an_empty_node_follows_the_work_to_a_snapshot_then_fetches_what_came_bef
     let past = Past::make(&files, &key, BLOCKS, 1_000_000_007).await;
     let snapshot = past.snapshot();
     let anchor = snapshot.manifest().anchor.root();
-    let (server, way) = past.serve().await;
+    let (server, way) = past.serve(&[]).await;
     assert_eq!(server.store.block_at(Height(BLOCKS)).unwrap().unwrap().block.header.epoch.0, 1);
 
     let target = tempfile::tempdir().unwrap();
@@ -169,14 +172,7 @@ struct Giver {
 impl Giver {
     fn of(past: &Past) -> Arc<Self> {
         let snapshot = past.snapshot();
-        let manifest = snapshot.manifest();
-        let offer = SnapshotOffer {
-            anchor: manifest.anchor.root(),
-            height: manifest.height(),
-            id: snapshot.id(),
-            parts: u64::try_from(manifest.parts.len()).unwrap(),
-            bytes: manifest.bytes(),
-        };
+        let (manifest, offer) = (snapshot.manifest(), snapshot.offer());
         let parts = (0..manifest.parts.len()).map(|index| snapshot.part(index).unwrap());
         let parts = std::iter::once(snapshot.manifest_bytes()).chain(parts).collect();
         // The chain's own folder stays free for a node.
@@ -320,7 +316,7 @@ async fn the_chain_with_the_most_work_wins_against_the_many_and_against_liars() 
     let target = tempfile::tempdir().unwrap();
     let settings =
         common::peer::network(alys_p2p::Identity::from_secret(&[9; 32]).unwrap(), Vec::new(), addresses, genesis_root);
-    let joining = alys_node::snapshot::join_by_work(settings, &files, target.path());
+    let joining = alys_node::snapshot::join_by_work(settings, &files, target.path(), u64::MAX);
     let joined = tokio::time::timeout(PATIENCE, joining).await.unwrap().unwrap().unwrap();
     tasks.iter().for_each(|task| task.abort());
     assert_eq!(
@@ -330,20 +326,70 @@ async fn the_chain_with_the_most_work_wins_against_the_many_and_against_liars() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_on_disk_have_a_bound_and_are_followed_on_when_it_is_raised() {
+    let (key, files) = Past::files();
+    let past = Past::make(&files, &key, BLOCKS, 1_000_000_007).await;
+    let giver = Giver::of(&past);
+    let sizes: Vec<usize> = giver.records.iter().map(|record| record.as_ssz_bytes().len() + 4).collect();
+    assert!(sizes.len() > 8);
+    let limit = u64::try_from(sizes[..5].iter().sum::<usize>()).unwrap();
+    let looks = Arc::new(AtomicUsize::new(0));
+    // Two records an answer.
+    let sparing: Answer = Box::new({
+        let (giver, looks) = (giver.clone(), looks.clone());
+        move |request| {
+            if matches!(request, Request::Snapshots) {
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+            match giver.answer(&request) {
+                Some(Response::LightRecords(mut records)) => {
+                    records.records = VariableList::new(records.records.iter().take(2).cloned().collect()).unwrap();
+                    Some(Response::LightRecords(records))
+                }
+                other => other,
+            }
+        }
+    });
+    let (addresses, tasks) = peers(files.spec.genesis_root(), vec![sparing]);
+    let target = tempfile::tempdir().unwrap();
+    let join = |max_records_bytes| {
+        let identity = alys_p2p::Identity::from_secret(&[9; 32]).unwrap();
+        let settings = common::peer::network(identity, Vec::new(), addresses.clone(), files.spec.genesis_root());
+        alys_node::snapshot::join_by_work(settings, &files, target.path(), max_records_bytes)
+    };
+    let looked = async {
+        while looks.load(Ordering::Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        joined = join(limit) => panic!("without the records that lead to the snapshot: {joined:?}"),
+        looked = tokio::time::timeout(PATIENCE, looked) => looked.unwrap(),
+    }
+    let written = std::fs::metadata(target.path().join("light.part")).unwrap().len();
+    assert_eq!(written, u64::try_from(sizes[..6].iter().sum::<usize>()).unwrap(), "one answer above {limit}");
+    assert!(!target.path().join("light-other.part").exists());
+
+    let joined = tokio::time::timeout(PATIENCE, join(u64::MAX)).await.unwrap().unwrap().unwrap();
+    assert_eq!(joined.height, giver.offer.height);
+    tasks.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_a_trusted_root_fetches_older_blocks_and_liars_cost_only_time() {
     let (key, files) = Past::files();
     let genesis_root = files.spec.genesis_root();
     let past = Past::make(&files, &key, BLOCKS, 1_000_000_007).await;
     let giver = Giver::of(&past);
-    let asked = Arc::new(AtomicUsize::new(0));
+    let asked: [Arc<AtomicUsize>; 4] = Default::default();
     let lies: [fn(&mut OlderBlock); 4] = [
         |older| older.block.author_signature = SignatureBytes::repeat_byte(1),
         |older| older.receipts = VariableList::new(vec![0xc0]).unwrap(),
         |older| older.block.payload.gas_used += 1,
         |older| older.block.header.slot = Slot(3),
     ];
-    let answers = lies.map(|lie| -> Answer {
-        let (giver, asked) = (giver.clone(), asked.clone());
+    let answers = lies.into_iter().zip(asked.clone()).map(|(lie, asked)| -> Answer {
+        let giver = giver.clone();
         Box::new(move |request| match &request {
             Request::OlderBlocks(range) => {
                 asked.fetch_add(1, Ordering::Relaxed);
@@ -352,16 +398,30 @@ async fn a_node_with_a_trusted_root_fetches_older_blocks_and_liars_cost_only_tim
             _ => giver.answer(&request),
         })
     });
-    let (liars, tasks) = peers(genesis_root, answers.into());
-    let (server, way) = past.serve().await;
+    let (server, way) = past.serve(&[]).await;
     let target = tempfile::tempdir().unwrap();
-    let mut settings = config(target.path(), &liars.into_iter().chain([way]).collect::<Vec<_>>());
+    let mut settings = config(target.path(), &[way]);
     settings.sync.checkpoint = Some(giver.offer.anchor);
-    let node = NodeBuilder::new(settings, files).start().await.unwrap();
+    settings.sync.backfill = false;
+    let node = NodeBuilder::new(settings, files.clone()).start().await.unwrap();
     reach(&node, Height(BLOCKS)).await;
+    node.shutdown().await;
+    server.shutdown().await;
+
+    // It meets the liars alone, and takes nothing of any.
+    let (liars, tasks) = peers(genesis_root, answers.collect());
+    let node = NodeBuilder::new(config(target.path(), &liars), files).start().await.unwrap();
+    let all_asked = async {
+        while asked.iter().any(|asked| asked.load(Ordering::Relaxed) == 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_asked).await.unwrap();
+    let oldest = node.store.canonical_roots(Height(1), 1).unwrap()[0].0;
+    assert!(oldest > Height(1), "{oldest}");
+    let (server, _) = past.serve(&[address(&node, target.path()).await]).await;
     have_all(&node).await;
     assert_same_blocks(&node, &server);
-    assert!(asked.load(Ordering::Relaxed) >= 1, "a liar was asked");
     tasks.iter().for_each(|task| task.abort());
     node.shutdown().await;
     server.shutdown().await;
@@ -371,7 +431,7 @@ async fn a_node_with_a_trusted_root_fetches_older_blocks_and_liars_cost_only_tim
 async fn a_young_chain_without_snapshots_is_followed_from_genesis() {
     let (key, files) = Past::files();
     let past = Past::make(&files, &key, 60, 1_000_000_007).await;
-    let (server, way) = past.serve().await;
+    let (server, way) = past.serve(&[]).await;
     // Somebody offers what no work commits to.
     let anchor = Root::repeat_byte(1);
     let offer = SnapshotOffer { anchor, height: Height(7), id: Root::repeat_byte(2), parts: 1, bytes: 1 };
@@ -405,7 +465,7 @@ async fn records_in_a_file_are_followed_again_and_a_damaged_end_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("records");
     let now = Slot(u64::MAX);
-    let open = |path: &Path| Spool::open(path, &files.spec, now).unwrap();
+    let open = |path: &Path| Spool::open(path, &files.spec, now, u64::MAX).unwrap();
     let mut spool = open(&path);
     let (first, rest) = giver.records.split_first().unwrap();
     assert!(spool.push(&rest[0], now).unwrap().is_err(), "not the first");

@@ -14,7 +14,7 @@ use alys_node::snapshot::{
     Created, Folder, FolderError, RestoreError, Sources, create, is_empty, join, restore, settle,
 };
 use alys_node::{Node, NodeBuilder};
-use alys_p2p::{Identity, PeerAddress, Refusal, Request, Response, SnapshotOffer, SnapshotOffers};
+use alys_p2p::{Identity, PeerAddress, Refusal, Request, Response, SnapshotOffers};
 use alys_primitives::{Address, Height, Members, Root, VariableList};
 use alys_store::{Database, StoreConfig};
 use common::nodes::{address, config};
@@ -201,15 +201,7 @@ fn giver(
 }
 
 fn offers(snapshot: &Folder) -> SnapshotOffers {
-    let manifest = snapshot.manifest();
-    let offer = SnapshotOffer {
-        anchor: manifest.anchor.root(),
-        height: manifest.height(),
-        id: snapshot.id(),
-        parts: u64::try_from(manifest.parts.len()).unwrap(),
-        bytes: manifest.bytes(),
-    };
-    SnapshotOffers { offers: VariableList::new(vec![offer]).unwrap() }
+    SnapshotOffers { offers: VariableList::new(vec![snapshot.offer()]).unwrap() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,17 +39,10 @@ fn liar(genesis_root: Root, seed: u8, silent: bool) -> (PeerAddress, tokio::task
     };
     let claimed = Height(1_000_000);
     let status = Status {
-        genesis_root,
-        fork_version: Default::default(),
-        epoch: alys_primitives::Epoch(0),
-        head_root: Root::repeat_byte(6),
         head_height: claimed,
         head_slot: Slot(1_000_000),
         safe_height: claimed,
-        finalized_root: Root::ZERO,
-        finalized_height: Height(0),
-        earliest_height: Height(1),
-        time: wall_now(),
+        ..Status::at_genesis(genesis_root, Default::default(), Root::repeat_byte(6), wall_now())
     };
     let (handle, mut events, task) = NetworkTask::open(config, status).unwrap();
     let running = tokio::spawn(async move {

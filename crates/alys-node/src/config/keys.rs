@@ -110,6 +110,11 @@ pub const KEYS: &[Key] = &[
         help: "A node that began from a snapshot fetches the blocks before it, when nothing else is to do",
     },
     Key {
+        name: "sync.max_records_bytes",
+        kind: Kind::Number,
+        help: "Most bytes on disk for the records of merged mining of one chain, while it is followed",
+    },
+    Key {
         name: "sync.snapshot_blocks",
         kind: Kind::Number,
         help: "A snapshot for other nodes is made whenever so many more blocks are final; 0: never",

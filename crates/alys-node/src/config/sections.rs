@@ -188,6 +188,8 @@ pub struct SyncSection {
     pub by_work: bool,
     /// Whether a node that began from a snapshot fetches the blocks before it.
     pub backfill: bool,
+    /// Most bytes of records of merged mining that are kept on disk while a chain is followed.
+    pub max_records_bytes: u64,
     /// Blocks between two snapshots; none are made with 0.
     pub snapshot_blocks: u64,
 }
@@ -230,7 +232,13 @@ impl Default for Config {
             metrics: MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9100)) },
             bitcoin: BitcoinSection::default(),
             mining: MiningSection::default(),
-            sync: SyncSection { checkpoint: None, by_work: false, backfill: true, snapshot_blocks: 7200 },
+            sync: SyncSection {
+                checkpoint: None,
+                by_work: false,
+                backfill: true,
+                max_records_bytes: 8 * 1024 * 1024 * 1024,
+                snapshot_blocks: 7200,
+            },
             network: NetworkSection {
                 listen: Vec::new(),
                 peers: Vec::new(),

@@ -62,7 +62,8 @@ pub(crate) struct Followed {
 
 /// Follows what `peers` have, beginning with those that claim the most work. A peer whose chain is another one than that of
 /// `spool` is followed from genesis, in the file `scratch`, if it claims more work than there is; what a peer claims and does
-/// not show counts for nothing.
+/// not show counts for nothing. Neither file grows past the limit of `spool` by more than one answer, however cheap a target
+/// somebody makes bundles for.
 ///
 /// # Errors
 /// [`SpoolError`]; never because of a peer.
@@ -92,23 +93,30 @@ pub(crate) async fn follow(
     claims.sort_by_key(|(_, work, _)| std::cmp::Reverse(*work));
     let mut liars = Vec::new();
     for (peer, claimed, at_end) in claims {
-        if !at_end
-            && let Extent::Wrong(error) = extend(asker, peer, &mut spool, now).await?
-            && !is_another_chain(&error)
-        {
-            liars.push((peer, format!("its record: {error}")));
-            continue;
+        if !at_end {
+            match extend(asker, peer, &mut spool, now).await? {
+                Extent::Wrong(error) if !is_another_chain(&error) => {
+                    liars.push((peer, format!("its record: {error}")));
+                    continue;
+                }
+                Extent::Full => {
+                    warn_full(peer, &spool);
+                    continue;
+                }
+                Extent::Wrong(_) | Extent::Whole | Extent::Broken => {}
+            }
         }
         if claimed <= spool.work() {
             continue;
         }
         tracing::info!(%peer, %claimed, here = %spool.work(), "a peer claims another chain with more work");
-        let mut other = Spool::create(scratch, spec)?;
+        let mut other = Spool::create(scratch, spec, spool.limit())?;
         match extend(asker, peer, &mut other, now).await? {
             Extent::Wrong(error) => liars.push((peer, format!("its record: {error}"))),
             Extent::Whole if other.work() < claimed => {
                 liars.push((peer, format!("{} hashes where it claims {claimed}", other.work())));
             }
+            Extent::Full => warn_full(peer, &other),
             Extent::Whole | Extent::Broken => {}
         }
         if other.work() > spool.work() {
@@ -128,6 +136,8 @@ enum Extent {
     Whole,
     /// It stopped answering.
     Broken,
+    /// There is no room for more.
+    Full,
     /// One of them is wrong here.
     Wrong(LightError),
 }
@@ -137,10 +147,22 @@ fn is_another_chain(error: &LightError) -> bool {
     matches!(error, LightError::Gap { .. } | LightError::Bundle(AuxPowError::Previous { .. }))
 }
 
+/// Says that a chain is followed no further, and what the operator can do if it is the right one.
+fn warn_full(peer: PeerId, spool: &Spool) {
+    let (records, height) = (spool.chain().records(), spool.chain().end().height.0);
+    tracing::warn!(
+        %peer, records, height, bytes = spool.limit(),
+        "the records of merged mining are larger than sync.max_records_bytes and followed no further"
+    );
+}
+
 /// Takes all that a peer has beyond `spool`.
 async fn extend(asker: &impl Ask, peer: PeerId, spool: &mut Spool, now: Slot) -> Result<Extent, SpoolError> {
     let mut told = Instant::now();
     loop {
+        if spool.is_full() {
+            return Ok(Extent::Full);
+        }
         let Some(answer) = records(asker, peer, spool.next(), MAX_LIGHT_RECORDS).await else {
             return Ok(Extent::Broken);
         };

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The most bytes of one record: more than the largest that a frame can bring.
 const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
 
+/// Bytes before each record.
+const LENGTH_BYTES: u64 = 4;
+
 /// Records that are read at once.
 const GROUP: usize = 256;
 
@@ -39,30 +42,35 @@ pub struct Spool {
     file: BufWriter<File>,
     chain: LightChain,
     bundles: Vec<LightBundle>,
+    /// Bytes of the records.
+    bytes: u64,
+    /// How many of them are enough.
+    limit: u64,
 }
 
 impl Spool {
-    /// Opens a file and follows what is in it, or begins one. `now` is the slot of this moment.
+    /// Opens a file and follows what is in it, or begins one. `now` is the slot of this moment; `limit` is the size in bytes
+    /// from which on the file [is full](Self::is_full).
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn open(path: &Path, spec: &ChainSpec, now: Slot) -> Result<Self, SpoolError> {
+    pub fn open(path: &Path, spec: &ChainSpec, now: Slot, limit: u64) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::Io { path: path.to_owned(), source };
         let chain = LightChain::genesis(spec.clone())?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        let mut spool = Self { path: path.to_owned(), file: BufWriter::new(file), chain, bundles: Vec::new() };
-        let mut good = 0_u64;
+        let (path, file) = (path.to_owned(), BufWriter::new(file));
+        let mut spool = Self { path, file, chain, bundles: Vec::new(), bytes: 0, limit };
         {
-            let mut records = Records::open(path).map_err(failed)?;
+            let mut records = Records::open(&spool.path).map_err(failed)?;
             while let Some(record) = records.next() {
                 if spool.chain.follow(&record, now).is_err() {
                     break;
                 }
                 spool.bundles.push(LightBundle::of(&record));
-                good = records.read;
+                spool.bytes = records.read;
             }
         }
-        spool.file.get_mut().set_len(good).map_err(failed)?;
+        spool.file.get_mut().set_len(spool.bytes).map_err(failed)?;
         spool.file.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok(spool)
     }
@@ -71,9 +79,9 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn create(path: &Path, spec: &ChainSpec) -> Result<Self, SpoolError> {
+    pub fn create(path: &Path, spec: &ChainSpec, limit: u64) -> Result<Self, SpoolError> {
         File::create(path).map_err(|source| SpoolError::Io { path: path.to_owned(), source })?;
-        Self::open(path, spec, Slot(0))
+        Self::open(path, spec, Slot(0), limit)
     }
 
     /// Takes the next record, if it continues the chain.
@@ -88,6 +96,7 @@ impl Spool {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let written = self.file.write_all(&length.to_le_bytes()).and_then(|()| self.file.write_all(&bytes));
         written.map_err(|source| self.failed(source))?;
+        self.bytes = self.bytes.saturating_add(u64::from(length)).saturating_add(LENGTH_BYTES);
         self.bundles.push(LightBundle::of(record));
         Ok(Ok(()))
     }
@@ -152,6 +161,17 @@ impl Spool {
         self.chain.end().height.next()
     }
 
+    /// Whether the file has reached its limit: no more records are to be asked for. What one answer brings on top is kept, so
+    /// the file is at most that much larger.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= self.limit
+    }
+
+    /// The size from which on the file is full, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Whether the chain commits to the block `root` at `height`, by the siblings on the way to its bundle.
     pub fn holds(&self, root: Root, height: Height, branch: &[Root]) -> bool {
         let after = self.bundles.partition_point(|bundle| bundle.from <= height);
@@ -183,7 +203,7 @@ impl Records {
         let mut bytes = vec![0; length];
         self.file.read_exact(&mut bytes).ok()?;
         let record = LightRecord::from_ssz_bytes(&bytes).ok()?;
-        self.read = self.read.saturating_add(4).saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        self.read = self.read.saturating_add(LENGTH_BYTES).saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
         Some(record)
     }
 }

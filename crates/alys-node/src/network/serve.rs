@@ -6,7 +6,7 @@ use crate::light::{answer_light_records, answer_proof};
 use crate::snapshot::{Folder, folder};
 use alys_p2p::{
     BlockRange, BlockRoots, Blocks, Certificates, MAX_RANGE_BLOCKS, MAX_RANGE_BYTES, OlderBlock, OlderBlocks, Refusal,
-    Request, Response, SnapshotOffer, SnapshotOffers, SnapshotPart,
+    Request, Response, SnapshotOffers, SnapshotPart,
 };
 use alys_primitives::ssz::Encode as _;
 use alys_primitives::{Root, SignedBlock, VariableList};
@@ -41,9 +41,7 @@ pub(super) fn answer(ports: &NetworkPorts, request: &Request) -> Response {
 fn offers(snapshots: &Path) -> SnapshotOffers {
     let offers = folder::list(snapshots).into_iter().take(MAX_OFFERS).filter_map(|(height, id, path)| {
         let folder = Folder::open(&path).ok().filter(|folder| folder.id() == id)?;
-        let manifest = folder.manifest();
-        let parts = u64::try_from(manifest.parts.len()).ok()?;
-        Some(SnapshotOffer { anchor: manifest.anchor.root(), height, id, parts, bytes: manifest.bytes() })
+        Some(folder.offer()).filter(|offer| offer.height == height)
     });
     SnapshotOffers { offers: VariableList::new(offers.collect()).unwrap_or_default() }
 }

@@ -164,7 +164,7 @@ impl NodeBuilder {
                 return Err(StartError::ExternalState);
             }
             let network = network_config.clone().ok_or(StartError::NoPeers)?;
-            snapshot::join_by_work(network, &files, data).await?;
+            snapshot::join_by_work(network, &files, data, config.sync.max_records_bytes).await?;
         }
         let database = Database::open(&data.join("chain"), genesis_root, &StoreConfig::default())?;
         let store = database.reader();
@@ -287,6 +287,7 @@ impl NodeBuilder {
                         network: network.clone(),
                         peers: peers_view.clone(),
                         sync: sync_view.clone(),
+                        max_records_bytes: config.sync.max_records_bytes,
                         oldest: Arc::new(oldest_sender),
                     };
                     root.add(service("backfill", move |token| backfill(ports, token)));

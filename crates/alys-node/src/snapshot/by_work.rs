@@ -22,7 +22,8 @@ const YOUNG: Height = Height(50_000);
 
 /// As [`join`](super::join()) without a trusted root: follows the chain of bundles with the most work among those that the peers can show
 /// (ADR 0019), and takes the newest snapshot whose anchor it commits to. None if that chain has no snapshot yet, because it
-/// is young: the node may as well begin with genesis.
+/// is young: the node may as well begin with genesis. Of one chain's records no more than about `max_records_bytes` are kept on
+/// disk, of two at a time.
 ///
 /// # Errors
 /// [`JoinError`]; never because of a peer.
@@ -33,9 +34,10 @@ pub async fn join_by_work(
     network: NetworkConfig,
     files: &ChainFiles,
     data: &Path,
+    max_records_bytes: u64,
 ) -> Result<Option<Restored>, JoinError> {
     tracing::info!("joining by the most work: looking for peers");
-    join_as(network, files, Trusted::Work(Box::default()), data).await
+    join_as(network, files, Trusted::Work(Box::new(ByWork::new(max_records_bytes))), data).await
 }
 
 /// On whose word a snapshot is taken.
@@ -47,7 +49,6 @@ pub(super) enum Trusted {
 }
 
 /// What is known of the chain with the most work.
-#[derive(Default)]
 pub(super) struct ByWork {
     /// Its records; none before the first look.
     pub(super) spool: Option<Spool>,
@@ -55,6 +56,15 @@ pub(super) struct ByWork {
     pub(super) anchors: BTreeMap<Root, Height>,
     /// How often in a row there was work and no snapshot that it commits to.
     looks_without: u32,
+    /// How large the records' file may become, in bytes.
+    max_records_bytes: u64,
+}
+
+impl ByWork {
+    /// Nothing is known yet.
+    pub(super) fn new(max_records_bytes: u64) -> Self {
+        Self { spool: None, anchors: BTreeMap::new(), looks_without: 0, max_records_bytes }
+    }
 }
 
 impl Joiner {
@@ -67,9 +77,9 @@ impl Joiner {
         let spool = match work.spool.take() {
             Some(spool) => spool,
             None => {
-                let (path, spec) = (data.join(RECORDS), spec.clone());
+                let (path, spec, limit) = (data.join(RECORDS), spec.clone(), work.max_records_bytes);
                 // What an earlier try left is checked again, which can take a while.
-                tokio::task::spawn_blocking(move || Spool::open(&path, &spec, now)).await??
+                tokio::task::spawn_blocking(move || Spool::open(&path, &spec, now, limit)).await??
             }
         };
         let before = spool.chain().auxpow_root();

@@ -9,7 +9,7 @@
 use super::format::{FormatError, Manifest, Part};
 use crate::bounded::{ReadError, read_bounded};
 use alloy_primitives::keccak256;
-use alys_p2p::MAX_PART_BYTES;
+use alys_p2p::{MAX_PART_BYTES, SnapshotOffer};
 use alys_primitives::{B256, Height};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -92,6 +92,18 @@ impl Folder {
     /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What a node says of it to its peers.
+    pub fn offer(&self) -> SnapshotOffer {
+        let manifest = self.manifest();
+        SnapshotOffer {
+            anchor: manifest.anchor.root(),
+            height: manifest.height(),
+            id: self.id(),
+            parts: u64::try_from(manifest.parts.len()).unwrap_or(u64::MAX),
+            bytes: manifest.bytes(),
+        }
     }
 
     /// The manifest's bytes.

@@ -17,7 +17,7 @@ use alys_p2p::{
     Event, NetworkConfig, NetworkEvents, NetworkHandle, NetworkTask, Offence, PeerId, Refusal, Request, RequestError,
     Response, SnapshotOffer, SnapshotPart, StartError, Status, Verdict,
 };
-use alys_primitives::{Epoch, FixedBytes, Height, Root, Slot};
+use alys_primitives::{FixedBytes, Height, Root};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -143,19 +143,8 @@ async fn turn_away(handle: NetworkHandle, mut events: NetworkEvents) {
 }
 
 fn status(files: &ChainFiles) -> Status {
-    Status {
-        genesis_root: files.spec.genesis_root(),
-        fork_version: files.spec.fork_version(Height(0)),
-        epoch: Epoch(0),
-        head_root: files.spec.genesis_header().root(),
-        head_height: Height(0),
-        head_slot: Slot(0),
-        safe_height: Height(0),
-        finalized_root: Root::ZERO,
-        finalized_height: Height(0),
-        earliest_height: Height(1),
-        time: wall_now(),
-    }
+    let spec = &files.spec;
+    Status::at_genesis(spec.genesis_root(), spec.fork_version(Height(0)), spec.genesis_header().root(), wall_now())
 }
 
 type Snapshot = FixedBytes<32>;
@@ -517,7 +506,7 @@ mod tests {
         let left = Choice { id: B256::repeat_byte(4), anchor, peers: vec![two] };
         assert_eq!(joiner.best(offers.clone()), Some(left));
         assert_eq!(joiner.best(vec![(one, offer(2, 6))]), None, "another anchor");
-        let mut work = ByWork::default();
+        let mut work = ByWork::new(u64::MAX);
         work.anchors.insert(Root::repeat_byte(2), Height(10));
         joiner.trusted = Trusted::Work(Box::new(work));
         assert_eq!(

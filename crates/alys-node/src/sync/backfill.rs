@@ -62,6 +62,8 @@ pub struct BackfillPorts {
     pub peers: watch::Receiver<NetworkView>,
     /// Whether there is something more urgent.
     pub sync: watch::Receiver<SyncView>,
+    /// How large the file of other peers' records may become, in bytes.
+    pub max_records_bytes: u64,
     /// Where readers find the oldest block that is here.
     pub oldest: Arc<watch::Sender<Option<Height>>>,
 }
@@ -168,7 +170,8 @@ impl Backfill {
             return Ok(Step::NoPeer);
         }
         let (path, spec) = (self.ports.data.join(RECORDS), self.ports.spec.clone());
-        let spool = tokio::task::spawn_blocking(move || Spool::open(&path, &spec, now)).await??;
+        let limit = self.ports.max_records_bytes;
+        let spool = tokio::task::spawn_blocking(move || Spool::open(&path, &spec, now, limit)).await??;
         let scratch = self.ports.data.join(OTHER_RECORDS);
         let followed = follow(&self.ports.network, peers, spool, &scratch, &self.ports.spec, now).await?;
         for (peer, reason) in followed.liars {

@@ -140,21 +140,14 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alys_primitives::{Epoch, FixedBytes, Root, Slot, UnixMillis};
+    use alys_primitives::{FixedBytes, Root, Slot, UnixMillis};
 
     fn claim(peer: PeerId, height: u64) -> Claim {
         let status = Status {
-            genesis_root: Root::ZERO,
-            fork_version: FixedBytes::ZERO,
-            epoch: Epoch(0),
-            head_root: Root::ZERO,
             head_height: Height(height),
             head_slot: Slot(height),
             safe_height: Height(height),
-            finalized_root: Root::ZERO,
-            finalized_height: Height(0),
-            earliest_height: Height(1),
-            time: UnixMillis(0),
+            ..Status::at_genesis(Root::ZERO, FixedBytes::ZERO, Root::ZERO, UnixMillis(0))
         };
         (peer, status)
     }

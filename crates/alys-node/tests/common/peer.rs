@@ -7,25 +7,13 @@ use alys_p2p::{
     Discovery, Event, Identity, Multiaddr, NetworkConfig, NetworkLimits, NetworkTask, PeerAddress, Request, Response,
     Status,
 };
-use alys_primitives::{Epoch, Height, Root, Slot};
+use alys_primitives::Root;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What somebody without a chain says of itself.
 pub fn status(genesis_root: Root) -> Status {
-    Status {
-        genesis_root,
-        fork_version: Default::default(),
-        epoch: Epoch(0),
-        head_root: Root::ZERO,
-        head_height: Height(0),
-        head_slot: Slot(0),
-        safe_height: Height(0),
-        finalized_root: Root::ZERO,
-        finalized_height: Height(0),
-        earliest_height: Height(1),
-        time: wall_now(),
-    }
+    Status::at_genesis(genesis_root, Default::default(), Root::ZERO, wall_now())
 }
 
 /// A network with questions that are given up after a second.

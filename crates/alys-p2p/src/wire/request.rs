@@ -67,6 +67,25 @@ pub struct Status {
     pub time: UnixMillis,
 }
 
+impl Status {
+    /// What somebody says whose chain has no block beyond genesis.
+    pub fn at_genesis(genesis_root: Root, fork_version: FixedBytes<4>, head_root: Root, time: UnixMillis) -> Self {
+        Self {
+            genesis_root,
+            fork_version,
+            epoch: Epoch(0),
+            head_root,
+            head_height: Height(0),
+            head_slot: Slot(0),
+            safe_height: Height(0),
+            finalized_root: Root::ZERO,
+            finalized_height: Height(0),
+            earliest_height: Height(1),
+            time,
+        }
+    }
+}
+
 /// Blocks of the responder's own notarized chain, by height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct BlockRange {

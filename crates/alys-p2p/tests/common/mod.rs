@@ -24,17 +24,10 @@ pub const SILENCE: Duration = Duration::from_millis(400);
 
 pub fn status(chain: Root, height: u64) -> Status {
     Status {
-        genesis_root: chain,
-        fork_version: FixedBytes::ZERO,
-        epoch: Epoch(0),
-        head_root: Root::repeat_byte(7),
         head_height: Height(height),
         head_slot: Slot(height),
         safe_height: Height(height),
-        finalized_root: Root::ZERO,
-        finalized_height: Height(0),
-        earliest_height: Height(1),
-        time: UnixMillis(0),
+        ..Status::at_genesis(chain, FixedBytes::ZERO, Root::repeat_byte(7), UnixMillis(0))
     }
 }
 

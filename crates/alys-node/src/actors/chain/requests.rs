@@ -228,11 +228,7 @@ impl ChainActor {
         ctx: &mut Context<ChainMessage>,
     ) {
         let root = change_root(&change);
-        self.requests.changes.ask(root, reply);
-        if let Err(error) = self.feed(Input::FederationChange(change), ctx).await {
-            tracing::debug!(%error, "change of the federation not taken");
-            self.requests.changes.give_up(&root);
-        }
+        self.submit(root, Input::FederationChange(change), |requests| &mut requests.changes, reply, ctx).await;
     }
 
     pub(super) fn verify_pause(
@@ -256,10 +252,22 @@ impl ChainActor {
         ctx: &mut Context<ChainMessage>,
     ) {
         let root = pause_root(&pause);
-        self.requests.pauses.ask(root, reply);
-        if let Err(error) = self.feed(Input::Pause(pause), ctx).await {
-            tracing::debug!(%error, "decision about the peg not taken");
-            self.requests.pauses.give_up(&root);
+        self.submit(root, Input::Pause(pause), |requests| &mut requests.pauses, reply, ctx).await;
+    }
+
+    /// Feeds a record that a quorum signed to the core; the answer comes when the core has decided.
+    async fn submit<E: Clone>(
+        &mut self,
+        record: Root,
+        input: Input,
+        waiting: fn(&mut Requests) -> &mut Submitted<E>,
+        reply: Reply<Result<(), E>>,
+        ctx: &mut Context<ChainMessage>,
+    ) {
+        waiting(&mut self.requests).ask(record, reply);
+        if let Err(error) = self.feed(input, ctx).await {
+            tracing::debug!(%record, %error, "a signed record is not taken");
+            waiting(&mut self.requests).give_up(&record);
         }
     }
 
