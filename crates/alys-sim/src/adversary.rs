@@ -1,12 +1,12 @@
 //! Members that break the rules, with nothing but their own keys.
 
 use crate::dice::Dice;
-use alys_chain::{PayloadShape, payload_hash, testing::Fixture};
+use alys_chain::{PayloadShape, payload_hash, peg::PauseState, testing::Fixture};
 use alys_crypto::{Domain, DomainType, SigningRoot};
 use alys_primitives::{
-    Approval, ApprovalData, BitVector, BlockHeader, Evidence, FederationChange, Member, Members, Notarization,
-    OfferedCustody, Optional, ProposalEquivocation, Root, SignatureBytes, SignedBlock, SignedHeader, TreeHash as _,
-    VariableList,
+    Approval, ApprovalData, BitVector, BlockHeader, Epoch, Evidence, FederationChange, MaxMembers, Member, Members,
+    Notarization, OfferedCustody, Optional, Pause, ProposalEquivocation, Root, SignatureBytes, SignedBlock,
+    SignedHeader, TreeHash as _, VariableList,
 };
 
 /// What signs for the members of a run.
@@ -99,28 +99,55 @@ impl Forge {
         }
     }
 
-    /// A change of the federation that these nodes sign with their indices in the current epoch.
-    pub(crate) fn federation_change(
+    /// A decision about the peg's directions that these nodes sign with their indices in the epoch.
+    pub(crate) fn pause(
         &self,
         signing_root: SigningRoot,
-        epoch: alys_primitives::Epoch,
-        members: Vec<Member>,
-        custody: Optional<OfferedCustody>,
+        epoch: Epoch,
+        decision: &PauseState,
         signers: &[(usize, usize)],
-    ) -> FederationChange {
+    ) -> Pause {
+        let PauseState { sequence, pegin_paused, pegout_paused } = *decision;
+        let (bitfield, aggregate_signature) = self.quorum(signing_root, signers);
+        Pause {
+            genesis_root: self.genesis_root,
+            epoch,
+            sequence,
+            pegin_paused,
+            pegout_paused,
+            bitfield,
+            aggregate_signature,
+        }
+    }
+
+    /// Who signs, and the sum of their signatures.
+    fn quorum(&self, signing_root: SigningRoot, signers: &[(usize, usize)]) -> (BitVector<MaxMembers>, SignatureBytes) {
         let mut bitfield = BitVector::new();
         let mut signatures = Vec::new();
         for (node, index) in signers {
             let _ = bitfield.set(*index, true);
             signatures.push(self.fixture.sign_as(*node, signing_root));
         }
+        (bitfield, self.fixture.sum(&signatures).unwrap_or(SignatureBytes::ZERO))
+    }
+
+    /// A change of the federation that these nodes sign with their indices in the current epoch.
+    pub(crate) fn federation_change(
+        &self,
+        signing_root: SigningRoot,
+        epoch: Epoch,
+        members: Vec<Member>,
+        custody: Optional<OfferedCustody>,
+        signers: &[(usize, usize)],
+    ) -> FederationChange {
+        let (bitfield, aggregate_signature) = self.quorum(signing_root, signers);
         FederationChange {
             genesis_root: self.genesis_root,
             epoch,
             members: Members::new(members).unwrap_or_else(|_| Members::empty()),
             custody,
             bitfield,
-            aggregate_signature: self.fixture.sum(&signatures).unwrap_or(SignatureBytes::ZERO),
+            aggregate_signature,
         }
     }
 }

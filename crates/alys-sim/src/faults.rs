@@ -50,11 +50,13 @@ pub enum Fault {
     PegTraffic,
     /// Another Bitcoin branch replaces up to six blocks, and with them what was confirmed.
     BitcoinReorg,
+    /// A quorum pauses the peg's directions and resumes them.
+    PegPause,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Delay,
         Self::Loss,
         Self::Duplicate,
@@ -77,6 +79,7 @@ impl Fault {
         Self::EpochChange,
         Self::PegTraffic,
         Self::BitcoinReorg,
+        Self::PegPause,
     ];
 
     /// Its name on the command line and in reports.
@@ -104,12 +107,13 @@ impl Fault {
             Self::EpochChange => "epoch-change",
             Self::PegTraffic => "peg-traffic",
             Self::BitcoinReorg => "bitcoin-reorg",
+            Self::PegPause => "peg-pause",
         }
     }
 
     /// Whether it takes a chain with a peg.
     pub fn needs_peg(self) -> bool {
-        matches!(self, Self::PegTraffic | Self::BitcoinReorg)
+        matches!(self, Self::PegTraffic | Self::BitcoinReorg | Self::PegPause)
     }
 
     /// Whether it takes a member that breaks the rules.

@@ -76,14 +76,14 @@ const SEEDS_TO_FIND: u64 = 200;
 /// A seed that showed a mistake when this was written: it is tried first, to save time.
 fn shown_by(plant: Plant) -> u64 {
     match plant {
-        Plant::HalfIsQuorum | Plant::CarryTwice | Plant::WorkNotKept => 1,
-        Plant::ApproveAnything | Plant::MintAgain | Plant::PayAgain | Plant::SweepForFree => 1,
+        Plant::HalfIsQuorum | Plant::CarryTwice | Plant::WorkNotKept | Plant::ProofsNotKept => 1,
+        Plant::ApproveAnything | Plant::PauseIgnored | Plant::MintAgain | Plant::PayAgain | Plant::SweepForFree => 1,
         Plant::EvidenceUnchecked | Plant::WorkUnchecked => 2,
-        Plant::CountStrangers | Plant::ProofsNotKept | Plant::SkippedSync => 3,
+        Plant::CountStrangers | Plant::SkippedSync => 3,
         Plant::ReleaseBeforePersist | Plant::LostSigningRecord => 8,
-        Plant::NewestHeadWins => 11,
-        Plant::BundleUnchecked => 40,
-        Plant::StaleHeights => 109,
+        Plant::NewestHeadWins => 15,
+        Plant::BundleUnchecked => 72,
+        Plant::StaleHeights => 65,
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Plant {
     PayAgain,
     /// What a sweep gives to miners is not counted as lost.
     SweepForFree,
+    /// Deposits are credited while a quorum has paused them.
+    PauseIgnored,
     /// The store says that a write is durable and never syncs it. Not in the core but in the simulated disk.
     SkippedSync,
     /// The signing record does not survive a crash. Not in the core but in the simulated signer.
@@ -41,7 +43,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CountStrangers,
         Self::HalfIsQuorum,
         Self::ReleaseBeforePersist,
@@ -57,6 +59,7 @@ impl Plant {
         Self::MintAgain,
         Self::PayAgain,
         Self::SweepForFree,
+        Self::PauseIgnored,
         Self::SkippedSync,
         Self::LostSigningRecord,
     ];
@@ -79,6 +82,7 @@ impl Plant {
             Self::MintAgain => "mint-again",
             Self::PayAgain => "pay-again",
             Self::SweepForFree => "sweep-for-free",
+            Self::PauseIgnored => "pause-ignored",
             Self::SkippedSync => "skipped-sync",
             Self::LostSigningRecord => "lost-signing-record",
         }

@@ -7,6 +7,7 @@ mod durability;
 mod finality;
 mod innocence;
 mod monotone;
+mod pause;
 mod peg;
 mod replay;
 mod signing;
@@ -33,6 +34,8 @@ pub(crate) struct Truth {
     pub(crate) forged_work: BTreeSet<Root>,
     /// What each payment that was broadcast pays, by its transaction (internal byte order); nothing for a sweep.
     pub(crate) payments: BTreeMap<B256, Vec<PegOutId>>,
+    /// Decisions about the peg's directions that all members of an epoch signed: epoch, number, deposits held, payments held.
+    pub(crate) decisions: BTreeSet<(u64, u64, bool, bool)>,
     /// Parents and heights of all blocks that any honest node imported.
     pub(crate) parents: BTreeMap<Root, (Root, u64)>,
 }
@@ -121,6 +124,7 @@ pub(crate) fn all(custody: Option<ScriptBuf>, epoch_delay: u64) -> Vec<Box<dyn I
     ];
     if let Some(custody) = custody {
         all.push(Box::new(peg::Peg::new(custody, MIN_PEGIN, epoch_delay)));
+        all.push(Box::new(pause::Pauses::default()));
     }
     all
 }

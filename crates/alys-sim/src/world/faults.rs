@@ -2,11 +2,11 @@
 
 use super::{Ending, Event, World};
 use crate::Fault;
-use alys_chain::Input;
+use alys_chain::{ChainView, Input};
 use alys_primitives::{Address, Member, VariableList};
 
 /// Faults that begin at a time of the dice's choice; the others happen to messages, writes and members.
-const TIMED: [Fault; 9] = [
+const TIMED: [Fault; 10] = [
     Fault::Partition,
     Fault::Crash,
     Fault::ClockSkew,
@@ -16,6 +16,7 @@ const TIMED: [Fault; 9] = [
     Fault::NoMiner,
     Fault::EpochChange,
     Fault::BitcoinReorg,
+    Fault::PegPause,
 ];
 
 impl World {
@@ -86,6 +87,10 @@ impl World {
             }
             Fault::EpochChange => self.change_federation(),
             Fault::BitcoinReorg => self.bitcoin_reorganisation(),
+            Fault::PegPause => {
+                let (pegin_paused, pegout_paused) = (self.dice.once_in(2), self.dice.once_in(2));
+                self.decide_pause(pegin_paused, pegout_paused)
+            }
             Fault::Delay
             | Fault::Loss
             | Fault::Duplicate
@@ -160,15 +165,7 @@ impl World {
             member.fee_address = Address::repeat_byte(u8::try_from(self.dice.below(256)).unwrap_or(0));
         }
         let Ok(list) = alys_primitives::Members::new(members.clone()) else { return false };
-        let signers: Vec<(usize, usize)> = view
-            .members
-            .iter()
-            .enumerate()
-            .filter_map(|(index, member)| {
-                let signer = self.truth.keys.iter().position(|key| *key == member.public_key)?;
-                Some((signer, index))
-            })
-            .collect();
+        let signers = self.signers(&view);
         let genesis_root = view.genesis_root;
         let custody = self.peg.as_mut().and_then(|peg| peg.custodians(&genesis_root, epoch));
         let custody = VariableList::new(custody.into_iter().collect()).unwrap_or_default();
@@ -181,6 +178,13 @@ impl World {
             }
             Err(_) => false,
         }
+    }
+
+    /// The nodes of an epoch's members, each with its index.
+    pub(super) fn signers(&self, view: &ChainView) -> Vec<(usize, usize)> {
+        let members = view.members.iter().enumerate();
+        let node_of = |key| self.truth.keys.iter().position(|known| known == key);
+        members.filter_map(|(index, member)| Some((node_of(&member.public_key)?, index))).collect()
     }
 
     /// Ends every fault but members that break the rules.
@@ -201,6 +205,7 @@ impl World {
                 self.feed(node, Input::Tick);
             }
         }
+        self.resume_peg();
         let finalized = self.nodes.iter().filter_map(|node| node.chain.as_ref());
         self.finalized_at_calm = finalized.map(|chain| chain.view().finalized.height.0).max().unwrap_or(0);
     }

@@ -115,7 +115,7 @@ impl World {
         let mut fixture = Fixture::with_scheme(options.nodes, scheme);
         fixture.plant = options.plant;
         let mut outside = None;
-        if faults.has(Fault::PegTraffic) || faults.has(Fault::BitcoinReorg) {
+        if faults.iter().any(Fault::needs_peg) {
             let spec = peg::spec();
             outside = peg::PegWorld::new(&spec, options.seed);
             fixture.spec.peg = VariableList::new(vec![spec]).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::{
 };
 use alys_chain::{
     Input,
-    peg::{CustodyEntry, PegLedger, PegOffer, PegRules},
+    peg::{CustodyEntry, PauseState, PegLedger, PegOffer, PegRules},
     testing::offered_custody,
 };
 use alys_primitives::{
@@ -46,6 +46,9 @@ const BURIED: usize = 12;
 /// no branch makes their deposits late.
 const STILL_PAYING: u64 = 60;
 
+/// Milliseconds between two looks at a peg that is paused in the calm.
+const RESUME_EVERY: u64 = 3_000;
+
 /// What happens outside of the nodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outside {
@@ -55,6 +58,8 @@ pub(super) enum Outside {
     People,
     /// A node looks at Bitcoin.
     Look { node: usize },
+    /// In the calm, the federation lets a paused peg go on.
+    Resume,
 }
 
 /// The outside.
@@ -227,6 +232,7 @@ impl World {
             Outside::Block => self.bitcoin_block(),
             Outside::People => self.people(),
             Outside::Look { node } => self.look_at_bitcoin(node),
+            Outside::Resume => self.resume_peg(),
         }
     }
 
@@ -286,6 +292,46 @@ impl World {
             self.paid_once();
         }
         happened
+    }
+
+    /// All members sign how the peg's directions shall be, and one node hears of it.
+    pub(super) fn decide_pause(&mut self, pegin_paused: bool, pegout_paused: bool) -> bool {
+        if self.peg.is_none() {
+            return false;
+        }
+        let up = self.up();
+        let Some(node) = self.pick(&up) else { return false };
+        let Some(chain) = &self.nodes[node].chain else { return false };
+        let (view, verifier) = (chain.view(), chain.verifier());
+        let sequence = view.peg.ledger().pause().sequence + 1;
+        let decision = PauseState { sequence, pegin_paused, pegout_paused };
+        let root = verifier.pause_signing_root(view.epoch, &decision);
+        let pause = self.forge.pause(root, view.epoch, &decision, &self.signers(&view));
+        match verifier.pause(pause) {
+            Ok(pause) => {
+                self.truth.decisions.insert((view.epoch.0, sequence, pegin_paused, pegout_paused));
+                self.feed(node, Input::Pause(pause));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Lets a paused peg go on, again and again until it does: the decision may meet another one of the same number.
+    pub(super) fn resume_peg(&mut self) {
+        if self.peg.is_none() {
+            return;
+        }
+        self.at(self.now + RESUME_EVERY, Event::Outside(Outside::Resume));
+        let up = self.up();
+        let paused = up.first().and_then(|node| self.nodes[*node].chain.as_ref()).is_some_and(|chain| {
+            let view = chain.view();
+            let pause = view.peg.ledger().pause();
+            pause.pegin_paused || pause.pegout_paused
+        });
+        if paused {
+            self.decide_pause(false, false);
+        }
     }
 
     fn people(&mut self) {
@@ -350,6 +396,7 @@ impl World {
             ("coins swept", swept),
             ("burns given back", body.refunds.len()),
             ("payments bumped", body.fee_bumps.len()),
+            ("pauses decided", body.pause.len()),
         ];
         for (path, count) in counts {
             for _ in 0..count {
