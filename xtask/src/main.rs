@@ -58,6 +58,8 @@ usage: cargo xtask <command>
   demo peg --members 5 [--deposits 20] [--burns 20] [--seed N] [--embedded]
                             the same with a federation of processes over one Bitcoin, members being killed meanwhile; on
                             Bitcoin Core where there is one
+  demo peg --rotate|--fee-spike [--embedded]
+                            the custody changes hands; or fees rise while payments wait
   bitcoind [--jobs N]       build a Bitcoin Core without wallet into the cache folder, where tests and demos find it
   docs [--open]             build the API documentation
   dist                      build the release archive under target/dist

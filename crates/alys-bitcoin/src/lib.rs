@@ -9,6 +9,7 @@
 //!   a file.
 //! - [`BlockTemplate`] and [`grind`]: what a merged miner needs to put a commitment into a coinbase and find a nonce.
 //! - [`signing`]: members' signatures of the federation's payments, exchanged as PSBTs.
+//! - [`recovery`]: the last resort, by which recovery keys spend coins that nobody has moved for long.
 //! - [`signer`]: a member's custody key behind its own policy, in this process or behind a Unix socket.
 //! - [`HeaderChain`]: headers first, ordered by work, for every network, bounded.
 //!
@@ -24,6 +25,7 @@ pub use core_rpc::CoreRpc;
 pub use embedded::{EmbeddedError, RegtestHandle, embedded};
 pub use header_chain::{Checkpoint, EpochStart, HeaderChain, HeaderError, Inserted, Limits as HeaderLimits, TipChange};
 pub use port::{BestBlock, BitcoinPort, BlockPlace, FoundTransaction, Invalid, PlacedHeader, PortError, Unavailable};
+pub use recovery::{RecoveryError, RecoverySpend};
 pub use regtest::{BlockError, Coin, Limits as RegtestLimits, PoolError, Regtest, Submitted, TransactionError};
 pub use signer::{PaymentJob, Signer, SignerError};
 pub use signing::{CustodyKey, SigningError, SigningSession};
@@ -37,6 +39,7 @@ pub mod embedded;
 pub mod header_chain;
 pub mod merkle;
 pub mod port;
+pub mod recovery;
 pub mod regtest;
 pub mod script;
 pub mod signer;

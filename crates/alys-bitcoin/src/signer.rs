@@ -9,7 +9,6 @@ use std::future::Future;
 use alys_chain::peg::{Attempt, Batch, Coin, Payee, PegLedger};
 use alys_primitives::{B256, PegOutId, Sats};
 use bitcoin::ScriptBuf;
-use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::psbt::Psbt;
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +23,6 @@ mod journal;
 mod policy;
 mod process;
 mod socket;
-
-/// Log index under which a sweep is remembered: no block has so many logs.
-const SWEEP_LOG_INDEX: u64 = u64::MAX - 1;
 
 /// A coin to spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,23 +109,6 @@ impl PaymentJob {
             custody: 0,
         };
         self.coins.iter().map(coin).collect()
-    }
-
-    /// What is to be remembered of it: its requests with their amounts. A sweep is a request of its own, named by its coins,
-    /// so that no coin is ever both swept and paid out.
-    fn remembered(&self) -> Vec<(B256, u64, u64)> {
-        if !self.requests.is_empty() {
-            let requests = self.requests.iter();
-            return requests.map(|request| (request.block_root, request.log_index, request.amount)).collect();
-        }
-        let mut coins: Vec<&JobCoin> = self.coins.iter().collect();
-        coins.sort_unstable();
-        let mut named = b"alys/sweep".to_vec();
-        for coin in coins {
-            named.extend_from_slice(coin.txid.as_slice());
-            named.extend_from_slice(&coin.vout.to_le_bytes());
-        }
-        vec![(B256::from(sha256::Hash::hash(&named).to_byte_array()), SWEEP_LOG_INDEX, 0)]
     }
 
     fn payees(&self) -> Vec<Payee> {

@@ -164,6 +164,12 @@ impl CustodyKey {
         offer
     }
 
+    /// Signs one input of a spend by the recovery leaf, which [`crate::recovery`] derived.
+    pub(crate) fn sign_recovery(&self, hash: TapSighash) -> Signature {
+        let signature = self.secp.sign_schnorr_no_aux_rand(&Message::from_digest(hash.to_byte_array()), &self.keypair);
+        Signature { signature, sighash_type: TapSighashType::Default }
+    }
+
     /// Signs every input of a payment that the caller derived from its own state. Without auxiliary randomness
     /// (BIP-340 allows that), so that a restart makes the same signatures.
     ///

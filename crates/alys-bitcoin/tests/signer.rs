@@ -162,6 +162,43 @@ fn the_daily_limit_counts_first_signatures_of_a_day() {
 }
 
 #[test]
+fn change_of_one_attempt_may_take_the_place_of_anothers_if_both_were_signed_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("signed");
+    // What a payment's attempt at this fee rate brings back, and a request that is paid from it.
+    let attempt = |fee_rate| job(&[coin(1)], &[request(1)], fee_rate);
+    let change = |fee_rate| JobCoin { txid: attempt(fee_rate).txid, vout: 1, value: 150_000 };
+    let other_coin = |error| matches!(error, PolicyRefusal::OtherCoins { .. });
+    let open = || signer(None, SignedPayments::open(&path).unwrap(), NOW);
+    let mut running = open();
+    for fee_rate in [2_000, 3_000] {
+        running.sign_now(&attempt(fee_rate)).unwrap();
+    }
+    let next = |coins: &[JobCoin]| job(coins, &[request(2)], 2_000);
+    running.sign_now(&next(&[change(3_000), coin(2)])).unwrap();
+    // One in the place of the other, before and after a restart; nothing else.
+    running.sign_now(&next(&[change(2_000), coin(2)])).unwrap();
+    drop(running);
+    let mut running = open();
+    running.sign_now(&next(&[change(2_000), coin(2)])).unwrap();
+    for wrong in [vec![change(2_000)], vec![coin(2)], vec![change(2_000), coin(3)], vec![change(4_500), coin(2)]] {
+        assert!(other_coin(refusal(running.sign_now(&next(&wrong)))), "{wrong:?}");
+    }
+    let otherwise = JobCoin { vout: 0, ..change(2_000) };
+    assert!(other_coin(refusal(running.sign_now(&next(&[otherwise, coin(2)])))));
+    // Nor does the coin pay somebody else because it has another name.
+    for fee_rate in [2_000, 3_000] {
+        let stolen = refusal(running.sign_now(&job(&[change(fee_rate)], &[request(3)], 2_000)));
+        assert!(matches!(stolen, PolicyRefusal::OtherRequests { .. }), "{stolen}");
+    }
+    // Who has signed one of the attempts only can't know that they are attempts at one payment.
+    let mut half = signer(None, SignedPayments::in_memory(), NOW);
+    half.sign_now(&attempt(3_000)).unwrap();
+    half.sign_now(&next(&[change(3_000), coin(2)])).unwrap();
+    assert!(other_coin(refusal(half.sign_now(&next(&[change(2_000), coin(2)])))));
+}
+
+#[test]
 fn the_record_survives_a_crash_and_a_damaged_one_signs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("signed");

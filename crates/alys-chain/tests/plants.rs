@@ -89,11 +89,19 @@ fn a_bundle_with_a_gap_is_queued_only_by_mistake() {
 fn a_reorganisation_leaves_heights_behind_only_by_mistake() {
     for (plant, stale) in [(None, false), (Some(Plant::StaleHeights), true)] {
         let mut left = with(plant, 4, 3);
-        let mut right = left.clone();
+        let before = left.clone();
         left.run_slots(1);
-        // The other branch begins a slot later and is two blocks longer.
-        right.now = right.fixture.slot_start(5).saturating_sub(600);
-        (5..8).for_each(|slot| right.run_slot(slot));
+        // The other branch begins a slot later or more and is two blocks longer. Of two branches of equal length the one with
+        // the lower root wins: it is taken at once, two blocks of it, only if its first one has the higher root.
+        let branch = |first: u64| {
+            let mut right = before.clone();
+            right.now = right.fixture.slot_start(first).saturating_sub(600);
+            (first..first + 3).for_each(|slot| right.run_slot(slot));
+            right
+        };
+        let first_root = |cluster: &Cluster| cluster.nodes[0].store.canonical(Height(4)).unwrap();
+        let loses = |right: &Cluster| first_root(right) > first_root(&left);
+        let right = (5..12).map(branch).find(loses).unwrap();
         let mut node = left.nodes[0].clone();
         let store = &right.nodes[0].store;
         for height in 4..=store.top().0 {

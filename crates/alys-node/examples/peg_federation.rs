@@ -2,10 +2,12 @@
 //! at each step of a deposit and of a payment. Ends by itself; fails if an amount is off by a satoshi or a wei.
 //!
 //! `cargo xtask demo peg --members 5 --deposits 100 --burns 100` runs it. With `--rotate` it is another story: the custody
-//! changes hands while a member is lost.
+//! changes hands while a member is lost. With `--fee-spike` miners want more than payments offer.
 
 #![allow(clippy::print_stdout, reason = "it tells a story")]
 
+#[path = "../tests/common/peg_fee_spike.rs"]
+mod peg_fee_spike;
 #[path = "../tests/common/peg_rotation.rs"]
 mod peg_rotation;
 #[path = "../tests/common/peg_world.rs"]
@@ -50,6 +52,9 @@ struct Arguments {
     /// Plays how four of five members name new custody keys, sweep the old coins, and go on; the numbers count for nothing.
     #[arg(long)]
     rotate: bool,
+    /// Plays how fees rise while payments wait, and the members replace them; the numbers count for nothing.
+    #[arg(long, conflicts_with = "rotate")]
+    fee_spike: bool,
     /// Uses the embedded regtest even where there is a Bitcoin Core.
     #[arg(long)]
     embedded: bool,
@@ -81,9 +86,10 @@ fn main() -> ExitCode {
 async fn story(arguments: &Arguments) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("alys-peg-federation-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let outcome = match arguments.rotate {
-        true => rotate(arguments, &folder).await,
-        false => play(arguments, &folder).await,
+    let outcome = match (arguments.rotate, arguments.fee_spike) {
+        (true, _) => rotate(arguments, &folder).await,
+        (false, true) => fee_spike(arguments, &folder).await,
+        (false, false) => play(arguments, &folder).await,
     };
     std::fs::remove_dir_all(&folder)?;
     outcome
@@ -118,12 +124,23 @@ fn backend(arguments: &Arguments) -> Backend {
 async fn rotate(arguments: &Arguments, folder: &Path) -> Result<()> {
     let backend = backend(arguments);
     println!("five members as processes over one Bitcoin: {backend:?}");
+    peg_rotation::play(&arguments.binary, folder, &backend, teller()).await
+}
+
+/// Fees rise while payments wait.
+async fn fee_spike(arguments: &Arguments, folder: &Path) -> Result<()> {
+    let backend = backend(arguments);
+    println!("four members as processes over one Bitcoin: {backend:?}");
+    peg_fee_spike::play(&arguments.binary, folder, &backend, teller()).await
+}
+
+/// Prints steps with numbers and times.
+fn teller() -> impl Fn(String) {
     let (began, steps) = (Instant::now(), std::cell::Cell::new(0));
-    let tell = |step: String| {
+    move |step| {
         steps.set(steps.get() + 1);
         println!("{:2}  {:4} s  {step}", steps.get(), began.elapsed().as_secs());
-    };
-    peg_rotation::play(&arguments.binary, folder, &backend, tell).await
+    }
 }
 
 async fn play(arguments: &Arguments, folder: &Path) -> Result<()> {

@@ -142,14 +142,15 @@ impl Bitcoin {
         self.best.push(block);
     }
 
-    /// A branch that is one block longer replaces the newest `depth` blocks. Their transactions wait again, those apart
-    /// that `dropped` says have been spent otherwise. `false` if the chain is too short.
+    /// A branch that is one block longer replaces the newest `depth` blocks. Of each of their transactions that waits which
+    /// `again` says: itself, another one that spends the same, or none because somebody has spent that otherwise. `false` if
+    /// the chain is too short.
     pub(crate) fn reorganise(
         &mut self,
         depth: usize,
         time: u64,
         dice: &mut Dice,
-        mut dropped: impl FnMut(&Transaction, &mut Dice) -> bool,
+        mut again: impl FnMut(Transaction, &mut Dice) -> Option<Transaction>,
     ) -> bool {
         if depth == 0 || depth > self.height() {
             return false;
@@ -162,7 +163,8 @@ impl Bitcoin {
                 for input in &transaction.input {
                     self.spent.remove(&input.previous_output);
                 }
-                if !dropped(&transaction, dice) {
+                if let Some(transaction) = again(transaction, dice) {
+                    self.made.insert(transaction.compute_txid());
                     back.push(transaction);
                 }
             }

@@ -7,12 +7,16 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use alys_primitives::B256;
+use bitcoin::hashes::{Hash as _, sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{JobCoin, PaymentJob};
 
 /// The longest record that is read: some hundred thousand payments.
 const MAX_BYTES: u64 = 256 << 20;
+
+/// Log index under which a sweep is remembered: no block has so many logs.
+const SWEEP_LOG_INDEX: u64 = u64::MAX - 1;
 
 /// Why the record can't be used. Nothing is signed then.
 #[derive(Debug, thiserror::Error)]
@@ -54,15 +58,29 @@ struct Entry {
     /// Unix seconds.
     time: u64,
     coins: Vec<JobCoin>,
-    /// Block root, log index, satoshis.
+    /// Block root, log index, satoshis; of requests that were not signed for before.
     requests: Vec<(B256, u64, u64)>,
+    /// The transaction, internal byte order; records of before had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    txid: Option<B256>,
+}
+
+/// A coin, told by what its transaction spends if that was signed here, by its transaction if not. Of two attempts at a payment
+/// one at most confirms, so what each brings back is one coin: if Bitcoin puts one in the place of the other, what spent the
+/// change of that one may spend the change of this one instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CoinKey {
+    source: B256,
+    vout: u32,
 }
 
 /// The payments that a signer has signed.
 #[derive(Debug, Default)]
 pub struct SignedPayments {
-    coins: BTreeMap<(B256, u64), BTreeSet<JobCoin>>,
-    spent: BTreeSet<JobCoin>,
+    coins: BTreeMap<(B256, u64), BTreeSet<CoinKey>>,
+    spent: BTreeSet<CoinKey>,
+    /// What each transaction that was signed here spends, by a hash: the same for all attempts at a payment.
+    inputs: BTreeMap<B256, B256>,
     /// When how much was signed for the first time.
     amounts: Vec<(u64, u64)>,
     file: Option<(PathBuf, File)>,
@@ -112,13 +130,13 @@ impl SignedPayments {
     /// # Errors
     /// [`JournalError::File`]: then it must not be signed.
     pub fn record(&mut self, job: &PaymentJob, now: u64) -> Result<(), JournalError> {
-        let mut requests = job.remembered();
+        let mut requests = self.remembered(job);
         requests.retain(|(block_root, log_index, _)| !self.coins.contains_key(&(*block_root, *log_index)));
-        // A further attempt at what was signed before says nothing new.
-        if requests.is_empty() {
+        // Signing the same transaction again says nothing new.
+        if requests.is_empty() && self.inputs.contains_key(&job.txid) {
             return Ok(());
         }
-        let entry = Entry { time: now, coins: job.coins.clone(), requests };
+        let entry = Entry { time: now, coins: job.coins.clone(), requests, txid: Some(job.txid) };
         if let Some((path, file)) = &mut self.file {
             let write = |file: &mut File| {
                 let mut line = serde_json::to_vec(&entry)?;
@@ -133,8 +151,11 @@ impl SignedPayments {
     }
 
     fn take(&mut self, entry: &Entry) {
-        let coins: BTreeSet<JobCoin> = entry.coins.iter().copied().collect();
+        let coins = self.keys_of(&entry.coins);
         self.spent.extend(&coins);
+        if let Some(txid) = entry.txid {
+            self.inputs.insert(txid, name(b"alys/inputs", &coins));
+        }
         let mut sum = 0u64;
         for (block_root, log_index, amount) in &entry.requests {
             self.coins.insert((*block_root, *log_index), coins.clone());
@@ -143,14 +164,34 @@ impl SignedPayments {
         self.amounts.push((entry.time, sum));
     }
 
+    fn key_of(&self, coin: &JobCoin) -> CoinKey {
+        CoinKey { source: self.inputs.get(&coin.txid).copied().unwrap_or(coin.txid), vout: coin.vout }
+    }
+
+    /// What tells these coins apart.
+    pub(super) fn keys_of(&self, coins: &[JobCoin]) -> BTreeSet<CoinKey> {
+        coins.iter().map(|coin| self.key_of(coin)).collect()
+    }
+
+    /// What is to be remembered of a job: its requests with their amounts. A sweep is a request of its own, named by its coins,
+    /// so that no coin is ever both swept and paid out.
+    pub(super) fn remembered(&self, job: &PaymentJob) -> Vec<(B256, u64, u64)> {
+        if job.requests.is_empty() {
+            return vec![(name(b"alys/sweep", &self.keys_of(&job.coins)), SWEEP_LOG_INDEX, 0)];
+        }
+        let requests = job.requests.iter();
+        requests.map(|request| (request.block_root, request.log_index, request.amount)).collect()
+    }
+
     /// The coins from which a request was signed for.
-    pub(super) fn coins_of(&self, request: &(B256, u64)) -> Option<&BTreeSet<JobCoin>> {
+    pub(super) fn coins_of(&self, request: &(B256, u64)) -> Option<&BTreeSet<CoinKey>> {
         self.coins.get(request)
     }
 
     /// Whether a coin was signed away.
     pub(super) fn has_spent(&self, coin: &JobCoin) -> bool {
-        self.spent.contains(coin)
+        let unknown = CoinKey { source: coin.txid, vout: coin.vout };
+        self.spent.contains(&self.key_of(coin)) || self.spent.contains(&unknown)
     }
 
     /// Satoshis signed for since a time.
@@ -158,4 +199,13 @@ impl SignedPayments {
         let recent = self.amounts.iter().filter(|(when, _)| *when >= time);
         recent.fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
     }
+}
+
+fn name(what: &[u8], coins: &BTreeSet<CoinKey>) -> B256 {
+    let mut named = what.to_vec();
+    for CoinKey { source, vout } in coins {
+        named.extend_from_slice(source.as_slice());
+        named.extend_from_slice(&vout.to_le_bytes());
+    }
+    B256::from(sha256::Hash::hash(&named).to_byte_array())
 }

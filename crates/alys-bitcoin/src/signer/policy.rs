@@ -6,8 +6,8 @@ use alys_chain::peg::{Custody, MAX_INPUTS, Payment, PaymentError, derive_payment
 use alys_primitives::{B256, PegSpec, Sats};
 use bitcoin::ScriptBuf;
 
+use super::PaymentJob;
 use super::journal::SignedPayments;
-use super::{JobCoin, PaymentJob};
 
 /// The most requests of one payment.
 const MAX_REQUESTS: usize = 1_024;
@@ -168,10 +168,10 @@ impl Policy {
 
     /// Every attempt at a batch spends the same coins, so that no two of them can confirm. Gives what is asked for anew.
     fn check_history(&self, job: &PaymentJob, signed: &SignedPayments) -> Result<u64, PolicyRefusal> {
-        let coins: BTreeSet<JobCoin> = job.coins.iter().copied().collect();
+        let coins = signed.keys_of(&job.coins);
         let mut asked = 0u64;
         let mut is_new = false;
-        for (block_root, log_index, amount) in job.remembered() {
+        for (block_root, log_index, amount) in signed.remembered(job) {
             match signed.coins_of(&(block_root, log_index)) {
                 Some(before) if *before == coins => {}
                 Some(_) => return Err(PolicyRefusal::OtherCoins { block_root, log_index }),
@@ -182,7 +182,7 @@ impl Policy {
             }
         }
         // A coin that was signed away with all of these requests was signed away for this batch.
-        if is_new && let Some(coin) = coins.iter().find(|coin| signed.has_spent(coin)) {
+        if is_new && let Some(coin) = job.coins.iter().find(|coin| signed.has_spent(coin)) {
             return Err(PolicyRefusal::OtherRequests { txid: coin.txid, vout: coin.vout });
         }
         Ok(asked)

@@ -15,4 +15,5 @@ mod payments;
 mod recovery;
 mod reorgs;
 mod rotation;
+mod siblings;
 mod signing;

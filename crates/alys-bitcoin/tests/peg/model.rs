@@ -1,5 +1,7 @@
 //! Random traffic against a naive model that only adds and subtracts.
 
+#![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
+
 use crate::harness::{World, custody_keys, op_return, payee, text};
 use crate::rotation::{address, hand_over, sign};
 use alys_bitcoin::CustodyKey;
@@ -172,7 +174,7 @@ fn run(seed: u64) -> (usize, usize) {
 }
 
 /// A node that sees only the blocks comes to the same state.
-fn replay(world: &World) {
+pub fn replay(world: &World) {
     let source = &world.cluster.nodes[0];
     let mut node = Node::new(&world.cluster.fixture, None);
     node.executor.burns.clone_from(&source.executor.burns);

@@ -13,6 +13,7 @@ use super::{
     payment::{PaymentError, derive_payment, select_coins},
     proof::{self, Proven},
     sealed::Sealed,
+    settled::Settled,
 };
 use alys_primitives::{
     Address, AddressText, B256, BitcoinHeaderBytes, BlockBody, Burns, Epoch, FeeBump, Gwei, Height, Pause, PegInRecord,
@@ -152,6 +153,7 @@ impl<'a> Applier<'a> {
         }
         let root = view.root_height();
         self.ledger.recorded.retain(|recorded| recorded.is_lost || recorded.bitcoin_height >= root);
+        self.ledger.forget_settled();
         self.headers = Sealed::new(view);
         Ok(())
     }
@@ -192,6 +194,11 @@ impl<'a> Applier<'a> {
             }
             let again = known.anchored(anchor);
             self.ledger.record(again);
+            self.pegin_records = self.pegin_records.saturating_add(1);
+            return Ok(());
+        }
+        if self.is_sibling(&txid) {
+            self.replace_settled(&proven, anchor)?;
             self.pegin_records = self.pegin_records.saturating_add(1);
             return Ok(());
         }
@@ -316,6 +323,7 @@ impl<'a> Applier<'a> {
             self.ledger.finish(entry);
         }
         self.ledger.batches.retain(|batch| batch.number != number);
+        self.ledger.settled.extend(Settled::of(&batch, txid));
         let kind = RecordedKind::Payment;
         self.ledger.record(Recorded::new(txid, anchor, kind, Address::ZERO, payment.change, self.place.height));
         Ok(())

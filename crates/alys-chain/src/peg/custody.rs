@@ -81,6 +81,26 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// The keys, in the order of the chain spec.
+    pub fn keys(&self) -> &[XOnlyPublicKey] {
+        &self.keys
+    }
+
+    /// How many must sign.
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// Bitcoin blocks for which a coin must have lain.
+    pub fn blocks(&self) -> u16 {
+        self.blocks
+    }
+
+    /// The control block that shows the tapscript to be part of the output.
+    pub fn control_block(&self) -> &ControlBlock {
+        &self.control
+    }
+
     /// The tapscript.
     pub fn leaf(&self) -> &ScriptBuf {
         &self.leaf

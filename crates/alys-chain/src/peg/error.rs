@@ -76,6 +76,25 @@ pub enum PegError {
         /// The transaction, internal byte order.
         txid: B256,
     },
+    /// Another attempt at the payment has settled it, and is still on the best branch of the view.
+    #[error("transaction {txid} is an attempt at batch {number}, which {counts} has settled")]
+    SettledBy {
+        /// The batch.
+        number: u64,
+        /// The transaction, internal byte order.
+        txid: B256,
+        /// The one that counts.
+        counts: B256,
+    },
+    /// Another attempt at the payment has settled it and left the best branch, and what came back by it was spent by a payment
+    /// that has settled as well.
+    #[error("what {counts} brought back was spent by a settled payment, {txid} can't take its place")]
+    ChangeSpent {
+        /// The transaction, internal byte order.
+        txid: B256,
+        /// The one that counts.
+        counts: B256,
+    },
     /// No such request is open.
     #[error("no open request {} {}", .id.block_root, .id.log_index)]
     UnknownRequest {

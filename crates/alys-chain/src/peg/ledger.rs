@@ -5,6 +5,7 @@ use super::{
     deposit::Unclaimed,
     pause::PauseState,
     payment::{Payee, Payment, PaymentError, derive_payment, derive_sweep},
+    settled::Settled,
 };
 use alys_primitives::{Address, AddressText, B256, Custodians, Height, PegOutId, Sats};
 use bitcoin::ScriptBuf;
@@ -232,7 +233,8 @@ impl Finished {
     }
 }
 
-/// Totals since genesis, in satoshis. Each only ever rises.
+/// Totals since genesis, in satoshis. Each only ever rises, but for `absorbed`, which falls when Bitcoin puts an attempt at a
+/// sweep in the place of a dearer one that had settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Totals {
     /// Recorded deposits.
@@ -272,6 +274,8 @@ pub struct PegLedger {
     pub(crate) custodies: Vec<CustodyEntry>,
     /// At most one.
     pub(crate) next_custodians: Vec<Custodians>,
+    /// Settled payments of which there were several attempts; oldest first.
+    pub(crate) settled: Vec<Settled>,
 }
 
 impl PegLedger {

@@ -4,7 +4,7 @@
 //!
 //! Where to look: `headers.rs` is the chain's own view of Bitcoin, `proof.rs` and `deposit.rs` what a deposit must be,
 //! `ledger.rs` the books, `pause.rs` a quorum's switch, `apply.rs` every rule of records and burns, `payment.rs` the derived
-//! payments, `rotation.rs` how custody changes hands, `possession.rs` the proof that an offered key is held, `custody.rs` the
+//! payments, `settled.rs` what happens when Bitcoin puts one attempt at a payment in the place of another, `rotation.rs` how custody changes hands, `possession.rs` the proof that an offered key is held, `custody.rs` the
 //! output that holds the deposits, `propose.rs` what an author puts into a block.
 
 mod apply;
@@ -20,6 +20,7 @@ mod proof;
 mod propose;
 mod rotation;
 mod sealed;
+mod settled;
 mod state;
 
 pub use custody::{Custody, CustodyError, NUMS_KEY, Recovery};
@@ -38,6 +39,7 @@ pub use possession::possession_message;
 pub use proof::ProofError;
 pub use propose::PegOffer;
 pub use rotation::CustodyEntry;
+pub use settled::Settled;
 pub use state::Peg;
 
 pub(crate) use apply::{Applier, Place, Step, WEI_PER_SAT, burns};

@@ -280,6 +280,7 @@ impl<B: BitcoinPort> BridgeActor<B> {
         }
         self.lost.send(&self.ports.bitcoin, peg.ledger(), self.rounds).await?;
         offer.pegins = self.deposits(peg, offer.headers.len());
+        offer.pegins.extend(self.replacements(peg.ledger()).await?);
         let message = ChainMessage::PegOffer(Box::new(offer));
         if self.ports.chain.tell(message).await.is_err() {
             tracing::debug!("the chain takes no offers now");
@@ -355,6 +356,16 @@ impl<B: BitcoinPort> BridgeActor<B> {
             .collect();
         waiting.sort_unstable_by_key(|(height, txid, _)| (*height, *txid));
         waiting.into_iter().take(MAX_OFFERED).map(|(_, _, record)| record.as_ref().clone()).collect()
+    }
+
+    /// Attempts at settled payments that are in a block, in the place of those that settled them and left the best branch.
+    async fn replacements(&self, ledger: &PegLedger) -> Result<Vec<alys_primitives::PegInRecord>, PortError> {
+        let mut records = Vec::new();
+        for txid in ledger.replacements().take(MAX_OFFERED) {
+            let found = self.ports.bitcoin.find_transaction(Txid::from_byte_array(txid.0)).await?;
+            records.extend(found.as_ref().and_then(pegin_record));
+        }
+        Ok(records)
     }
 
     /// The attempt at a batch that is in a Bitcoin block.

@@ -15,7 +15,7 @@ mod view;
 mod withdrawal;
 
 pub use actor::{BridgeActor, BridgeMessage, BridgePorts};
-pub use custody_key::{CUSTODY_GENERATIONS, custody_key, custody_keys};
+pub use custody_key::{CUSTODY_GENERATIONS, custody_key, custody_keys, recovery_key};
 pub use member_signer::CustodyChoice;
 pub use payments::{PaymentState, PaymentStatus};
 pub use scanner::{Found, Scanner};

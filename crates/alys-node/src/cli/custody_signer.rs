@@ -2,7 +2,7 @@
 
 use super::arguments::{ChainArguments, KeyArguments};
 use super::failure::{Failure, Outcome};
-use super::federation::read_record;
+use super::federation::custodies;
 use super::run::{StopSignals, runtime, start_logging};
 use crate::bridge::custody_keys;
 use crate::config::LogFormat;
@@ -46,12 +46,7 @@ pub(super) fn custody_signer(arguments: SignerArguments) -> Outcome {
     let rules = PegRules::new(spec).map_err(Failure::usage)?;
     let secret = arguments.key.unlock()?;
     let keys = custody_keys(&secret);
-    let changes = arguments.change.iter().map(|path| read_record(path)).collect::<Result<Vec<_>, _>>()?;
-    let custodians = alys_chain::follow_custody(files.spec.clone(), &changes).map_err(Failure::usage)?;
-    let mut custodies = vec![rules.custody().clone()];
-    for custodians in &custodians {
-        custodies.push(rules.custody_by(custodians).map_err(Failure::usage)?);
-    }
+    let custodies = custodies(&files.spec, &rules, &arguments.change)?;
     if !custodies.iter().any(|custody| keys.iter().any(|key| custody.keys().contains(&key.public_key()))) {
         return Err(Failure::usage("no custody key of this keystore is part of the federation's")
             .help("the chain spec's `peg.custody_keys` lists them, and `--change` names later ones"));

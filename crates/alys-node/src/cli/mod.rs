@@ -23,6 +23,7 @@ mod pause;
 mod peg;
 mod progress;
 mod proof;
+mod recover;
 mod run;
 mod snapshot;
 mod status;

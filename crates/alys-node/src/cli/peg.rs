@@ -2,6 +2,7 @@
 
 use super::failure::{Failure, Outcome};
 use super::pause::{PauseCommand, pause};
+use super::recover::{RecoverCommand, recover};
 use crate::bounded::read_bounded;
 use crate::bridge::withdrawal;
 use crate::evm_account::{AccountError, EvmAccount};
@@ -33,6 +34,9 @@ pub(super) enum PegCommand {
     /// For members: hold deposits or payments, or let them go on.
     #[command(subcommand)]
     Pause(PauseCommand),
+    /// For the holders of recovery keys: take coins that nobody has moved for long, if too many custody keys are lost.
+    #[command(subcommand)]
+    Recover(RecoverCommand),
 }
 
 #[derive(Args)]
@@ -93,6 +97,7 @@ pub(super) fn peg(command: PegCommand) -> Outcome {
             PegCommand::Deposit(arguments) => deposit(&arguments).await,
             PegCommand::Withdraw(arguments) => withdraw(&arguments).await,
             PegCommand::Status(arguments) => status(&arguments).await,
+            PegCommand::Recover(command) => recover(&command).await,
             PegCommand::Pause(_) => Ok(()),
         }
     })

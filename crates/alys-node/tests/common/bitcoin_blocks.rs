@@ -45,11 +45,16 @@ impl World {
 
     /// Replaces the newest `depth` blocks by one more empty ones.
     pub async fn reorganise(&self, depth: u32) -> Result<()> {
+        self.reorganise_with(depth, &[]).await
+    }
+
+    /// Replaces the newest `depth` blocks by one more, the first of which holds these transactions.
+    pub async fn reorganise_with(&self, depth: u32, transactions: &[TemplateTransaction]) -> Result<()> {
         let mut template = self.bitcoin.block_template().await?;
         let base = template.height.checked_sub(depth + 1).ok_or("too few blocks")?;
         let fork = self.bitcoin.header_at(base).await?.ok_or("no block to fork from")?;
         (template.previous, template.height) = (fork.hash, base + 1);
-        template.transactions.clear();
+        template.transactions = transactions.to_vec();
         for _ in 0..=depth {
             template.coinbase_value = subsidy(template.height);
             let coinbase = template.coinbase(&ScriptBuf::new_op_return([7; 4]), b"fork")?;
@@ -58,6 +63,7 @@ impl World {
             let block = template.block(header, coinbase);
             (template.previous, template.height) = (block.block_hash(), template.height + 1);
             template.time += 1;
+            template.transactions.clear();
             self.bitcoin.submit_block(block).await?;
         }
         let best = self.bitcoin.best_block().await?;

@@ -111,6 +111,17 @@ pub struct World {
 impl World {
     /// Starts a Bitcoin, `members` members with a custody signer each, and a merged miner, with all files below `folder`.
     pub async fn start(binary: &Path, folder: &Path, members: usize, backend: &Backend) -> Result<Self> {
+        Self::start_with(binary, folder, members, backend, &[]).await
+    }
+
+    /// The same, with these flags for `init` beside its own.
+    pub async fn start_with(
+        binary: &Path,
+        folder: &Path,
+        members: usize,
+        backend: &Backend,
+        init: &[String],
+    ) -> Result<Self> {
         let ports = free_ports(members * 3 + 1)?;
         let mut ports = ports.into_iter();
         let mut port = || ports.next().ok_or("too few ports");
@@ -120,6 +131,7 @@ impl World {
         let chain = folder.join("chain");
         let made = Command::new(binary)
             .args(["init", "--preset", "dev", "--members", &members.to_string(), "--slot-seconds", "1"])
+            .args(init)
             .args(["--epoch-delay", "16", "--data-dir"])
             .arg(&chain)
             .stdout(Stdio::null())
@@ -220,6 +232,11 @@ impl World {
     /// Sends SIGKILL to a member.
     pub fn kill_member(&mut self, index: usize) {
         self.members[index].process = None;
+    }
+
+    /// Flags of commands that ask this Bitcoin themselves.
+    pub fn bitcoin_flags(&self) -> &[String] {
+        &self.flags
     }
 
     /// A call to a member.

@@ -47,6 +47,16 @@ struct Books {
     closed: BTreeSet<PegOutId>,
     /// What open payments pay.
     batches: BTreeSet<Vec<PegOutId>>,
+    /// What settled payments did, by transaction.
+    paid: BTreeMap<B256, Paid>,
+}
+
+/// What a settled payment did, so that it can be undone.
+#[derive(Clone, Debug)]
+struct Paid {
+    spent: BTreeMap<(B256, u32), Coin>,
+    closed: Vec<(PegOutId, (Address, u64))>,
+    absorbed: u64,
 }
 
 /// A coin: whose by position among the custodies, and what it holds.
@@ -118,7 +128,7 @@ impl Peg {
             settle(truth, &mut books, settlement.batch, &settlement.payment)?;
         }
         for record in &block.body.pegins {
-            self.deposit(&mut books, record, &mut pegins)?;
+            self.deposit(truth, &mut books, record, &mut pegins)?;
         }
         for refund in &block.body.refunds {
             let id = refund.request;
@@ -155,8 +165,13 @@ impl Peg {
         Ok((books, refunds))
     }
 
-    fn deposit(&self, books: &mut Books, record: &PegInRecord, mints: &mut Mints) -> Check {
+    fn deposit(&self, truth: &Truth, books: &mut Books, record: &PegInRecord, mints: &mut Mints) -> Check {
         let (transaction, txid) = parse(record)?;
+        if truth.payments.contains_key(&txid) && !books.places.contains_key(&txid) {
+            // Another attempt at a payment that has settled: what that did is undone, and this one settles it.
+            undo(truth, books, &transaction)?;
+            return settle(truth, books, 0, record);
+        }
         let again = books.places.insert(txid, (record.bitcoin_block, 0)).is_some();
         if again || !books.taken.insert(txid) {
             return Ok(());
@@ -246,11 +261,12 @@ fn settle(truth: &Truth, books: &mut Books, number: u64, payment: &PegInRecord) 
     let ids = truth.payments.get(&txid).ok_or_else(|| format!("payment {number} is settled and nobody sent it"))?;
     let mut spent = 0;
     let mut owners = BTreeSet::new();
-    for input in &transaction.input {
-        let coin = (B256::from(input.previous_output.txid.to_byte_array()), input.previous_output.vout);
-        let coin = books.coins.remove(&coin).ok_or_else(|| format!("payment {number} spends {coin:?}, no coin"))?;
+    let mut paid = Paid { spent: BTreeMap::new(), closed: Vec::new(), absorbed: 0 };
+    for place in inputs(&transaction) {
+        let coin = books.coins.remove(&place).ok_or_else(|| format!("payment {number} spends {place:?}, no coin"))?;
         spent += coin.sats;
         owners.insert(coin.custody);
+        paid.spent.insert(place, coin);
     }
     let owner = match owners.iter().copied().collect::<Vec<_>>()[..] {
         [owner] => owner,
@@ -261,14 +277,17 @@ fn settle(truth: &Truth, books: &mut Books, number: u64, payment: &PegInRecord) 
     }
     let mut asked = 0;
     for id in ids {
-        asked += close(books, *id)?.1;
+        let burn = close(books, *id)?;
+        asked += burn.1;
+        paid.closed.push((*id, burn));
     }
     let values: Vec<u64> = transaction.output.iter().map(|output| output.value.to_sat()).collect();
-    let paid: u64 = values.iter().take(ids.len()).sum();
+    let received: u64 = values.iter().take(ids.len()).sum();
     let sent: u64 = values.iter().sum();
     let fee = spent.checked_sub(sent).ok_or_else(|| format!("payment {number} pays more than it spends"))?;
-    let borne = asked.checked_sub(paid).ok_or_else(|| format!("payment {number} pays more than was burned"))?;
-    books.absorbed += fee.checked_sub(borne).ok_or_else(|| format!("payment {number} keeps {borne}, pays {fee}"))?;
+    let borne = asked.checked_sub(received).ok_or_else(|| format!("payment {number} pays more than was burned"))?;
+    paid.absorbed = fee.checked_sub(borne).ok_or_else(|| format!("payment {number} keeps {borne}, pays {fee}"))?;
+    books.absorbed += paid.absorbed;
     if ids.is_empty() && (values.len() != 1 || fee * 2 > spent) {
         return Err(format!("sweep {number} of {spent} has outputs {values:?}"));
     }
@@ -280,6 +299,34 @@ fn settle(truth: &Truth, books: &mut Books, number: u64, payment: &PegInRecord) 
         books.coins.insert((txid, vout), Coin { custody, sats: output.value.to_sat() });
     }
     books.places.insert(txid, (payment.bitcoin_block, 0));
+    books.paid.insert(txid, paid);
+    Ok(())
+}
+
+/// The coins that a transaction spends.
+fn inputs(transaction: &Transaction) -> impl Iterator<Item = (B256, u32)> + '_ {
+    let points = transaction.input.iter().map(|input| input.previous_output);
+    points.map(|point| (B256::from(point.txid.to_byte_array()), point.vout))
+}
+
+/// Undoes the settled payment that spends the same coins as this attempt.
+fn undo(truth: &Truth, books: &mut Books, attempt: &Transaction) -> Check {
+    let coins: BTreeSet<(B256, u32)> = inputs(attempt).collect();
+    let same = books.paid.iter().find(|(_, paid)| paid.spent.keys().copied().collect::<BTreeSet<_>>() == coins);
+    let before = same.map(|(txid, _)| *txid).ok_or("an attempt is shown and no payment has settled from its coins")?;
+    let paid = books.paid.remove(&before).ok_or("a settled payment is gone")?;
+    let ids = truth.payments.get(&before).ok_or("a payment has settled and nobody sent it")?;
+    books.coins.retain(|(txid, _), _| *txid != before);
+    books.coins.extend(paid.spent);
+    for (id, burn) in paid.closed {
+        books.closed.remove(&id);
+        books.open.insert(id, burn);
+    }
+    if !ids.is_empty() {
+        books.batches.insert(ids.clone());
+    }
+    books.absorbed -= paid.absorbed;
+    books.places.remove(&before);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use alys_chain::{
 };
 use alys_primitives::{
     Address, AddressText, B256, BitcoinCheckpoint, BitcoinHeaderBytes, Burn, Burns, CustodyKeys, Epoch, OfferedCustody,
-    PegOutId, PegSpec, Root, Sats, Settlement, SignedBlock, U256, VariableList,
+    PegInRecord, PegOutId, PegSpec, Root, Sats, Settlement, SignedBlock, U256, VariableList,
 };
 use bitcoin::{
     Amount, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash,
@@ -24,7 +24,7 @@ use bitcoin::{
     key::{Keypair, Secp256k1},
     transaction,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Wei in a satoshi.
 const SAT: u64 = 10_000_000_000;
@@ -75,6 +75,12 @@ pub(super) struct PegWorld {
     custodies: u8,
     /// What each payment that was broadcast pays.
     payments: BTreeMap<Txid, Vec<PegOutId>>,
+    /// These payments themselves.
+    sent: BTreeMap<Txid, Transaction>,
+    /// Transactions of which a confirmed one has spent something, ever.
+    parents: BTreeSet<Txid>,
+    /// Attempts that took the place of another one that was confirmed, and that no block has shown since.
+    switched: BTreeSet<Txid>,
     /// Deposits that can't come back: their coins were spent otherwise while they were out.
     vanished: u64,
 }
@@ -127,6 +133,14 @@ fn pays_custody(ledger: &PegLedger, transaction: &Transaction) -> bool {
     transaction.output.iter().any(|output| ledger.custody_by_script(&output.script_pubkey).is_some())
 }
 
+/// Whether two payments are attempts at the same, which spend the same coins.
+fn is_sibling(one: &Transaction, other: &Transaction) -> bool {
+    let coins = |transaction: &Transaction| -> Vec<OutPoint> {
+        transaction.input.iter().map(|input| input.previous_output).collect()
+    };
+    coins(one) == coins(other)
+}
+
 impl PegWorld {
     pub(super) fn new(spec: &PegSpec, seed: u64) -> Option<Self> {
         Some(Self {
@@ -137,6 +151,9 @@ impl PegWorld {
             custody_dice: Dice::new(seed ^ 0x4375_7374),
             custodies: 0,
             payments: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            parents: BTreeSet::new(),
+            switched: BTreeSet::new(),
             vanished: 0,
         })
     }
@@ -261,6 +278,7 @@ impl World {
                     let txid = payment.transaction.compute_txid();
                     self.truth.payments.insert(B256::from(txid.to_byte_array()), batch.requests.clone());
                     peg.payments.insert(txid, batch.requests.clone());
+                    peg.sent.insert(txid, payment.transaction.clone());
                     peg.bitcoin.submit(payment.transaction);
                 }
             }
@@ -278,14 +296,29 @@ impl World {
         let time = self.now / 1_000;
         let Some(peg) = &mut self.peg else { return false };
         let depth = usize::try_from(peg.dice.between(1, DEEPEST)).unwrap_or(1);
-        let payments = &peg.payments;
-        let mut vanished = 0;
-        // Now and then a depositor has spent the coin otherwise meanwhile, which takes a miner's help in the real world.
+        let spent = peg.bitcoin.confirmed().flat_map(|(_, transaction)| &transaction.input);
+        peg.parents.extend(spent.map(|input| input.previous_output.txid));
+        let (payments, sent, parents) = (&peg.payments, &peg.sent, &peg.parents);
+        let (mut vanished, mut switched) = (0, Vec::new());
+        // Now and then a depositor has spent the coin otherwise meanwhile, or a miner takes another attempt at a payment. (Not
+        // of one whose change was spent by a payment that confirmed: the books are not undone so far.)
         let happened = peg.bitcoin.reorganise(depth, time, &mut peg.dice, |transaction, dice| {
-            let gone = !payments.contains_key(&transaction.compute_txid()) && dice.once_in(40);
+            let txid = transaction.compute_txid();
+            if payments.contains_key(&txid) {
+                let siblings: Vec<&Transaction> =
+                    sent.values().filter(|other| **other != transaction && is_sibling(other, &transaction)).collect();
+                if siblings.is_empty() || parents.contains(&txid) || !dice.once_in(2) {
+                    return Some(transaction);
+                }
+                let picked = siblings.get(dice.index(siblings.len())).map(|sibling| (*sibling).clone());
+                switched.extend(picked.as_ref().map(Transaction::compute_txid));
+                return picked;
+            }
+            let gone = dice.once_in(40);
             vanished += u64::from(gone);
-            gone
+            (!gone).then_some(transaction)
         });
+        peg.switched.extend(switched);
         peg.vanished += vanished;
         if happened {
             self.path("bitcoin branches");
@@ -388,6 +421,13 @@ impl World {
             txid.and_then(|txid| self.truth.payments.get(&txid)).is_some_and(Vec::is_empty)
         };
         let swept = body.settlements.iter().filter(is_sweep).count();
+        let replaced = self.peg.as_mut().map_or(0, |peg| {
+            let shown = |record: &&PegInRecord| {
+                let transaction: Option<Transaction> = deserialize(&record.transaction).ok();
+                transaction.is_some_and(|transaction| peg.switched.remove(&transaction.compute_txid()))
+            };
+            body.pegins.iter().filter(shown).count()
+        });
         let counts = [
             ("deposits minted", minted),
             // Others were recorded before, or name nobody.
@@ -397,6 +437,7 @@ impl World {
             ("burns given back", body.refunds.len()),
             ("payments bumped", body.fee_bumps.len()),
             ("pauses decided", body.pause.len()),
+            ("payments replaced", replaced),
         ];
         for (path, count) in counts {
             for _ in 0..count {
@@ -452,14 +493,15 @@ impl World {
         });
         let Some(shared) = shared else { return };
         let mut pegins = Vec::new();
+        let replacements: BTreeSet<B256> = ledger.replacements().collect();
         for (height, transaction) in peg.bitcoin.confirmed() {
             let txid = transaction.compute_txid();
             let internal = B256::from(txid.to_byte_array());
             let open = ledger.find_recorded(&internal).is_none_or(|recorded| recorded.is_lost);
             let ours = pays_custody(ledger, transaction);
             let settled_before = ledger.find_recorded(&internal).is_some();
-            let deposit = !peg.payments.contains_key(&txid) || settled_before;
-            if height <= top && open && ours && deposit {
+            let deposit = ours && (!peg.payments.contains_key(&txid) || settled_before);
+            if height <= top && open && (deposit || replacements.contains(&internal)) {
                 pegins.extend(peg.bitcoin.record(&txid));
             }
         }

@@ -10,7 +10,7 @@ mod show;
 mod sign;
 mod submit;
 
-pub(super) use record::read_record;
+pub(super) use record::custodies;
 
 use super::failure::{Failure, Outcome};
 use clap::Subcommand;

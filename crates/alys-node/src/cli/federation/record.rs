@@ -3,18 +3,33 @@
 use crate::bounded::{ReadError, read_bounded};
 use crate::cli::failure::{Failure, Outcome};
 use crate::key_files::write_private;
-use alys_primitives::FederationChange;
+use alys_chain::peg::{Custody, PegRules};
 use alys_primitives::ssz::Decode as _;
-use std::path::Path;
+use alys_primitives::{ChainSpec, FederationChange};
+use std::path::{Path, PathBuf};
 
 /// The longest file with a record in bytes: 128 members, 128 custodians, in hex.
 const MAX_RECORD_BYTES: u64 = 128 * 1024;
 
 /// Reads a record.
-pub(in crate::cli) fn read_record(path: &Path) -> Result<FederationChange, Failure> {
+fn read_record(path: &Path) -> Result<FederationChange, Failure> {
     let bytes = read_bounded(path, MAX_RECORD_BYTES).map_err(Failure::usage)?;
     decode(&String::from_utf8_lossy(&bytes))
         .ok_or_else(|| Failure::usage(format!("{} is no change of the federation (SSZ in hex)", path.display())))
+}
+
+/// Everybody who holds or held coins by the chain spec and the records of all changes since, oldest first.
+pub(in crate::cli) fn custodies(
+    spec: &ChainSpec,
+    rules: &PegRules,
+    changes: &[PathBuf],
+) -> Result<Vec<Custody>, Failure> {
+    let changes = changes.iter().map(|path| read_record(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut custodies = vec![rules.custody().clone()];
+    for custodians in alys_chain::follow_custody(spec.clone(), &changes).map_err(Failure::usage)? {
+        custodies.push(rules.custody_by(&custodians).map_err(Failure::usage)?);
+    }
+    Ok(custodies)
 }
 
 /// A record from its text.
