@@ -39,6 +39,7 @@ mod node;
 pub mod rpc_client;
 pub mod snapshot;
 pub mod sync;
+mod threads;
 mod trouble;
 
 pub use bitcoin::NodeBitcoin;

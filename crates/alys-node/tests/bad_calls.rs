@@ -429,7 +429,17 @@ fn bad_arguments() {
             ("eth_getBalance", "a decimal number", json!([SINK, "17"]), -32602, "argument 1 (block)"),
             ("eth_getBalance", "a negative number", json!([SINK, "-0x1"]), -32602, "argument 1 (block)"),
             ("eth_getBalance", "2^64", json!([SINK, "0x10000000000000000"]), -32602, "argument 1 (block)"),
-            ("eth_getBalance", "a block to come", json!([SINK, "0xffffffffffffffff"]), -32000, "header not found"),
+            ("eth_getBalance", "a block to come", json!([SINK, "0x7fffffffffffffff"]), -32000, "header not found"),
+            ("eth_getBalance", "2^63", json!([SINK, "0x8000000000000000"]), -32602, "larger than int64"),
+            ("eth_getBalance", "no digits", json!([SINK, "0x"]), -32602, "argument 1 (block)"),
+            ("eth_getBalance", "a tag in capitals", json!([SINK, "LATEST"]), -32602, "argument 1 (block)"),
+            (
+                "eth_getBalance",
+                "a tag in capitals within an object",
+                json!([SINK, { "blockNumber": "Latest" }]),
+                -32602,
+                "argument 1 (blockNumber)",
+            ),
             ("eth_getBalance", "a block of another chain", json!([SINK, zero]), -32000, "header not found"),
             (
                 "eth_getBalance",
@@ -451,7 +461,14 @@ fn bad_arguments() {
             ),
             ("eth_getTransactionCount", "unknown tag", json!([SINK, "unsafe"]), -32602, "argument 1 (block)"),
             ("eth_getBlockByNumber", "unknown tag", json!(["genesis", false]), -32602, "argument 0"),
+            ("eth_getBlockByNumber", "a tag in capitals", json!(["Finalized", false]), -32602, "argument 0"),
+            ("eth_getBlockByNumber", "a hash", json!([zero, false]), -32602, "argument 0"),
             ("eth_getBlockByNumber", "no flag", json!(["latest", "yes"]), -32602, "argument 1"),
+            ("eth_getBlockReceipts", "a tag in capitals", json!(["SAFE"]), -32602, "argument 0"),
+            ("eth_feeHistory", "a tag in capitals", json!(["0x1", "Latest", []]), -32602, "argument 1"),
+            ("debug_traceBlockByNumber", "a tag in capitals", json!(["LATEST"]), -32602, "argument 0"),
+            ("eth_getLogs", "a tag in capitals", json!([{ "fromBlock": "Earliest" }]), -32602, "argument 0"),
+            ("eth_newFilter", "a tag in capitals", json!([{ "toBlock": "LATEST" }]), -32602, "argument 0"),
             ("eth_getBlockReceipts", "unknown tag", json!(["newest"]), -32602, "argument 0"),
             ("eth_call", "text", json!(["call"]), -32602, "argument 0"),
             ("eth_call", "gas that is no number", json!([{ "to": SINK, "gas": "lots" }]), -32602, "argument 0"),
@@ -484,7 +501,7 @@ fn bad_arguments() {
             (
                 "eth_getLogs",
                 "a huge range",
-                json!([{ "fromBlock": "0x0", "toBlock": "0xffffffffffffffff" }]),
+                json!([{ "fromBlock": "0x0", "toBlock": "0x7fffffffffffffff" }]),
                 -32602,
                 "beyond current head",
             ),
@@ -597,6 +614,9 @@ fn bad_requests() {
             ("text", bytes(r#""eth_chainId""#), -32600),
             ("no method", bytes(r#"{"jsonrpc":"2.0","id":1}"#), -32600),
             ("a method that is a number", bytes(r#"{"jsonrpc":"2.0","id":1,"method":1}"#), -32600),
+            ("an object for an id", bytes(r#"{"jsonrpc":"2.0","id":{},"method":"eth_chainId"}"#), -32600),
+            ("an array for an id", bytes(r#"{"jsonrpc":"2.0","id":[1],"method":"eth_chainId","params":[]}"#), -32600),
+            ("an object for an id, 1.0", bytes(r#"{"id":{"a":1},"method":"eth_chainId"}"#), -32600),
             ("another version", bytes(r#"{"jsonrpc":"3.0","id":1,"method":"eth_chainId"}"#), -32600),
             ("an empty batch", bytes("[]"), -32600),
             ("1,001 calls", bytes(&format!("[{}]", vec![request("[]"); 1_001].join(","))), -32600),
@@ -620,6 +640,28 @@ fn bad_requests() {
             answers.as_array().unwrap().iter().map(|answer| answer["error"]["code"].as_i64()).collect();
         let invalid = Some(-32600);
         assert_eq!(codes, [None, invalid, invalid, invalid, invalid, Some(-32601), None], "{answers}");
+        // Any other id comes back as it was sent.
+        for id in ["-1", "1.50", "18446744073709551616", "true", "\"{}\"", "null", "0"] {
+            let request = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_chainId"}}"#);
+            for (body, version) in [(request.clone(), "2.0"), (request.replace("2.0", "1.0"), "1.0")] {
+                let (status, answer) = node.post("", body.as_bytes());
+                assert!(status == 200 && answer.contains(&format!(r#""id":{id}"#)), "{version}, {id}: {answer}");
+                assert!(answer.contains(r#""result":"0x88d7""#), "{version}, {id}: {answer}");
+            }
+        }
+        let (_, answers) = ask(
+            node,
+            br#"[{"jsonrpc":"2.0","id":-7,"method":"eth_chainId"},{"jsonrpc":"2.0","id":{},"method":"eth_chainId"},
+            {"jsonrpc":"2.0","id":0,"method":"eth_chainId"},{"jsonrpc":"2.0","id":false,"method":"eth_nothing"}]"#,
+        );
+        let seen: Vec<(&Value, Option<i64>)> = answers
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|answer| (&answer["id"], answer["error"]["code"].as_i64()))
+            .collect();
+        let (null, no) = (Value::Null, Some(-32601));
+        assert_eq!(seen, [(&json!(-7), None), (&null, invalid), (&json!(0), None), (&json!(false), no)], "{answers}");
         // As many calls as are allowed are all answered.
         let (_, answers) = ask(node, format!("[{}]", vec![request("[]"); 1_000].join(",")).as_bytes());
         assert!(answers.as_array().unwrap().iter().all(|answer| answer["result"].is_string()));

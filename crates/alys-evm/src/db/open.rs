@@ -221,7 +221,8 @@ impl Db {
             None => {
                 let mut batch = WriteBatch::default();
                 batch.put_cf(db.cf(Cf::Meta)?, VERSION_KEY, VERSION.to_be_bytes());
-                db.write(batch)?;
+                // Durable with the first synced write: without one there is nothing whose layout must be known.
+                db.write_with(batch, false)?;
             }
         }
         Ok(db)

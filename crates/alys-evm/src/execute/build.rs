@@ -1,6 +1,7 @@
 //! Building a block from the pool's transactions.
 
 use super::env::{StateDatabase, block_env, next_base_fee, next_excess_blob_gas};
+use super::evm::create_evm;
 use super::header::MAX_BLOCK_RLP;
 use super::import::CheckError;
 use super::receipts::Receipts;
@@ -16,11 +17,11 @@ use alloy_consensus::{Block, BlockBody, Header, Transaction};
 use alloy_eips::Encodable2718;
 use alloy_eips::eip1559::calculate_block_gas_limit;
 use alloy_eips::eip4895::{Withdrawal, Withdrawals};
+use alloy_evm::Evm;
 use alloy_evm::block::{BlockExecutionError, BlockExecutor, BlockValidationError};
 use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
 use alloy_evm::revm::context_interface::result::InvalidTransaction;
 use alloy_evm::revm::primitives::hardfork::SpecId;
-use alloy_evm::{Evm, EvmFactory, eth::EthEvmFactory};
 use alloy_primitives::{Address, B256, Bytes};
 use std::borrow::Cow;
 
@@ -109,7 +110,7 @@ pub(crate) fn build_block<S: StateScan + Copy + std::fmt::Debug>(
         return Err(BuildError::Attributes { field: "withdrawals", problem: "not known before Shanghai" });
     };
     let mut state = block_state(StateDatabase::new(db, tables, parent_hash, parent.number));
-    let evm = EthEvmFactory::default().create_evm(&mut state, block_env(forks, &header));
+    let evm = create_evm(&mut state, block_env(forks, &header));
     let evm = RelocatedEvm::new(evm, forks);
     let context = EthBlockExecutionCtx {
         parent_hash,

@@ -1,5 +1,6 @@
 //! The EVM's surroundings: state tables as its database, and a block's environment.
 
+use super::evm::StoredStorage;
 use crate::Forks;
 use crate::db::{Cf, Db, DbError, StateRead, Table, decode_hash, storage_key};
 use crate::reader::StateError;
@@ -11,6 +12,7 @@ use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_evm::revm::state::AccountInfo;
 use alloy_evm::revm::{DatabaseRef, primitives};
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use alloy_trie::EMPTY_ROOT_HASH;
 
 /// Answers the EVM from state tables; block hashes come by walking back from a block.
 #[derive(Debug)]
@@ -48,6 +50,11 @@ pub(crate) fn read_info<S: StateRead>(state: &S, address: &Address) -> Result<Op
     }))
 }
 
+/// Whether an account has storage.
+pub(crate) fn has_storage<S: StateRead>(state: &S, address: &Address) -> Result<bool, DbError> {
+    Ok(read_account(state, address)?.is_some_and(|account| account.storage_root != EMPTY_ROOT_HASH))
+}
+
 /// A slot's value.
 pub(crate) fn read_slot<S: StateRead>(state: &S, address: &Address, slot: U256) -> Result<U256, DbError> {
     let Some(bytes) = state.get(Table::Storage, &storage_key(address, slot))? else { return Ok(U256::ZERO) };
@@ -71,6 +78,12 @@ impl<S: StateRead> DatabaseRef for StateDatabase<'_, S> {
 
     fn block_hash_ref(&self, number: u64) -> Result<B256, Self::Error> {
         Ok(ancestor_hash(self.db, self.parent, self.parent_number, number)?)
+    }
+}
+
+impl<S: StateRead> StoredStorage for StateDatabase<'_, S> {
+    fn has_storage(&self, address: Address) -> Result<bool, Self::Error> {
+        Ok(has_storage(&self.state, &address)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Checking a block: execute it on its parent's state and compare every field with what it claims.
 
 use super::env::{StateDatabase, block_env};
+use super::evm::create_evm;
 use super::header::{check_body, check_header};
 use super::receipts::Receipts;
 use super::relocated::RelocatedEvm;
@@ -14,10 +15,10 @@ use crate::{Forks, FullBlock};
 use alloy_consensus::Header;
 use alloy_consensus::transaction::Recovered;
 use alloy_eips::eip7685::Requests;
+use alloy_evm::Evm;
 use alloy_evm::block::{BlockExecutionError, BlockExecutor};
 use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
 use alloy_evm::revm::primitives::hardfork::SpecId;
-use alloy_evm::{Evm, EvmFactory, eth::EthEvmFactory};
 use alloy_primitives::B256;
 use std::borrow::Cow;
 use std::time::Instant;
@@ -127,7 +128,7 @@ pub(crate) fn check_block<S: StateScan + Copy + std::fmt::Debug>(
     let recover = began.elapsed();
     let began = Instant::now();
     let mut state = block_state(StateDatabase::new(db, tables, header.parent_hash, parent.number));
-    let evm = EthEvmFactory::default().create_evm(&mut state, block_env(forks, header));
+    let evm = create_evm(&mut state, block_env(forks, header));
     let evm = RelocatedEvm::new(evm, forks);
     let context = EthBlockExecutionCtx {
         parent_hash: header.parent_hash,

@@ -2,6 +2,7 @@
 
 mod build;
 mod env;
+mod evm;
 mod header;
 mod import;
 mod receipts;
@@ -12,7 +13,10 @@ mod timings;
 
 pub use build::BuildError;
 pub(crate) use build::{Attributes, BuildLimits, Built, build_block};
-pub(crate) use env::{StateDatabase, block_env, next_base_fee, next_excess_blob_gas, read_code, read_info, read_slot};
+pub(crate) use env::{
+    StateDatabase, block_env, has_storage, next_base_fee, next_excess_blob_gas, read_code, read_info, read_slot,
+};
+pub(crate) use evm::{StorageLookup, StoredStorage, create_evm, create_evm_with_inspector};
 pub(crate) use header::check_commitments;
 pub use import::BlockError;
 pub(crate) use import::{CheckError, Executed, check_block, requests_hash};

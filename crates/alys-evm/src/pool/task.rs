@@ -8,10 +8,17 @@ use alloy_primitives::{B256, Bytes};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// The most requests that share one sync.
 const MAX_BATCH: usize = 256;
+
+/// The longest that a group waits for the senders that were answered with the group before.
+const MAX_GATHERING: Duration = Duration::from_micros(200);
+
+/// Pause between two looks for them.
+const GATHERING_STEP: Duration = Duration::from_micros(20);
 
 /// How often the pool is rebuilt after a panic before the task gives up.
 const MAX_REBUILDS: u32 = 8;
@@ -60,7 +67,8 @@ impl PoolTask {
         let (announce, _) = broadcast::channel(config.max_announcements.max(1));
         let handle = PoolHandle { chain_id: config.chain_id, requests, view: viewed, announced: announce.downgrade() };
         let pool = Pool::new(config, chain.head()?);
-        let mut owner = Owner { config, pool, chain, journal: Box::new(journal), view, announce };
+        let last = Group::default();
+        let mut owner = Owner { config, pool, chain, journal: Box::new(journal), view, announce, last };
         owner.rebuild()?;
         Ok((handle, Self { owner, requests: inbox }))
     }
@@ -90,23 +98,56 @@ impl PoolTask {
                 count = requests.recv_many(&mut batch, MAX_BATCH) => if count == 0 { return Ok(()) },
             }
             let work = tokio::task::spawn_blocking(move || {
+                owner.last.gather(&mut batch, &mut requests);
                 let outcome = catch_unwind(AssertUnwindSafe(|| owner.serve(batch)));
                 let outcome = match outcome {
                     Ok(outcome) => outcome.map(|()| false),
                     // What the panic left in memory can't be trusted; the journal can.
                     Err(_) => owner.rebuild().map(|()| true),
                 };
-                (owner, outcome)
+                (owner, requests, outcome)
             });
             // Blocking work is only cancelled when the runtime goes down.
-            let Ok((returned, outcome)) = work.await else { return Ok(()) };
-            owner = returned;
+            let Ok(returned) = work.await else { return Ok(()) };
+            let outcome;
+            (owner, requests, outcome) = returned;
             if outcome? {
                 panics += 1;
                 tracing::error!(panics, "transaction pool panicked and was rebuilt from its journal");
                 if panics > MAX_REBUILDS {
                     return Err(PoolTaskError::Panicked { count: panics });
                 }
+            }
+        }
+    }
+}
+
+/// Transactions that shared a sync.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Group {
+    /// How many were taken.
+    pub(super) taken: usize,
+    /// How long the journal took.
+    pub(super) synced: Duration,
+}
+
+impl Group {
+    /// Adds requests to the next group until it has as many as this one, for a quarter of the time that a sync takes.
+    ///
+    /// Who sends one transaction after another sends the next one just after the answer. The first of several such senders
+    /// would have a sync to itself, for which all the others wait before they get theirs.
+    pub(super) fn gather(self, batch: &mut Vec<Request>, requests: &mut mpsc::Receiver<Request>) {
+        if self.taken < 2 || !batch.iter().any(|request| matches!(request, Request::Submit { .. })) {
+            return;
+        }
+        let (began, limit) = (Instant::now(), MAX_GATHERING.min(self.synced / 4));
+        while batch.len() < self.taken.min(MAX_BATCH) {
+            match requests.try_recv() {
+                Ok(request) => batch.push(request),
+                Err(mpsc::error::TryRecvError::Empty) if began.elapsed() < limit => {
+                    std::thread::sleep(GATHERING_STEP);
+                }
+                Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => return,
             }
         }
     }
@@ -120,6 +161,8 @@ struct Owner {
     journal: Box<dyn TransactionJournal>,
     view: watch::Sender<Arc<PoolView>>,
     announce: broadcast::Sender<Arc<PooledTransaction>>,
+    /// The last group with a transaction in it.
+    last: Group,
 }
 
 impl Owner {
@@ -215,10 +258,10 @@ impl Owner {
     }
 
     fn follow(&mut self) -> Result<Changes, ChainUnavailable> {
-        let head = self.chain.head()?;
-        if head == *self.pool.head() {
+        if self.chain.is_at(self.pool.head()) {
             return Ok(Changes::default());
         }
+        let head = self.chain.head()?;
         let dropped = self.chain.dropped(self.pool.head().hash, head.hash)?;
         let dropped = dropped.into_iter().filter_map(|raw| self.decode_dropped(raw)).collect();
         self.pool.on_head(head, dropped, &*self.chain)
@@ -236,7 +279,9 @@ impl Owner {
 
     fn keep(&mut self, entries: &[JournalEntry], changes: &Changes) -> Result<(), JournalError> {
         if !entries.is_empty() {
+            let began = Instant::now();
             self.journal.append(entries)?;
+            self.last = Group { taken: entries.len(), synced: began.elapsed() };
         }
         let mut gone = self.pool.settle();
         gone.extend(&changes.gone);

@@ -3,7 +3,7 @@
 use super::{Account, CallOutcome, CallRequest, CallStatus, EvmReader, ReadError, StateAt, StateError};
 use crate::BlockRef;
 use crate::db::{Cf, DbError, HistoricalState, decode_hash};
-use crate::execute::{block_env, read_slot};
+use crate::execute::{block_env, create_evm, read_slot};
 use crate::trie::{prove, read_account};
 use alloy_consensus::constants::{EMPTY_ROOT_HASH, KECCAK_EMPTY};
 use alloy_eips::BlockId;
@@ -14,7 +14,7 @@ use alloy_evm::revm::context::result::{EVMError, ExecutionResult, HaltReason, Ou
 use alloy_evm::revm::database::CacheDB;
 use alloy_evm::revm::primitives::hardfork::SpecId;
 use alloy_evm::rpc::TryIntoTxEnv;
-use alloy_evm::{Evm, EvmEnv, EvmFactory, eth::EthEvmFactory};
+use alloy_evm::{Evm, EvmEnv};
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy_serde::JsonStorageKey;
@@ -175,7 +175,7 @@ type Touched = BTreeMap<Address, BTreeSet<U256>>;
 fn execute(state: &StateAt<'_>, env: EvmEnv, request: CallRequest) -> Result<(CallOutcome, Touched), ReadError> {
     let mut db = CacheDB::new(state);
     let (env, tx) = prepare(&mut db, env, request)?;
-    let mut evm = EthEvmFactory::default().create_evm(db, env);
+    let mut evm = create_evm(db, env);
     let ResultAndState { result, state: touched } = evm.transact(tx).map_err(evm_error)?;
     let touched =
         touched.into_iter().map(|(address, account)| (address, account.storage.into_keys().collect())).collect();

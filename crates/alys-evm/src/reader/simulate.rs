@@ -7,7 +7,7 @@ use super::call::{evm_error, outcome};
 use super::call_logs::CallLogs;
 use super::simulate_plan::{Planned, chain};
 use super::{CallOutcome, CallStatus, EvmReader, ReadError, StateAt};
-use crate::execute::{block_env, next_base_fee, next_excess_blob_gas};
+use crate::execute::{block_env, create_evm, create_evm_with_inspector, next_base_fee, next_excess_blob_gas};
 use crate::trie::{AccountUpdate, StateUpdate, state_diff};
 use crate::{FullBlock, Tx};
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
@@ -28,7 +28,7 @@ use alloy_evm::revm::context::result::{EVMError, InvalidTransaction};
 use alloy_evm::revm::database::{AccountState, CacheDB};
 use alloy_evm::revm::precompile::{PrecompileSpecId, Precompiles};
 use alloy_evm::revm::primitives::hardfork::SpecId;
-use alloy_evm::{Evm, EvmFactory as _, FromRecoveredTx as _, eth::EthEvmFactory};
+use alloy_evm::{Evm, FromRecoveredTx as _};
 use alloy_primitives::{Address, B256, Log, Sealed, Signature, TxKind, U256};
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_rpc_types_eth::simulate::SimulatePayload;
@@ -163,7 +163,7 @@ impl Simulation<'_> {
         }
         let mut logs = CallLogs::new(self.payload.trace_transfers, moved);
         {
-            let mut evm = EthEvmFactory::default().create_evm(&mut self.db, env.clone());
+            let mut evm = create_evm(&mut self.db, env.clone());
             SystemCaller::new(forks)
                 .apply_pre_execution_changes(&header, &mut evm)
                 .map_err(|error| refused(-32603, error.to_string()))?;
@@ -344,7 +344,7 @@ impl Simulation<'_> {
             // Not compared with anything here, and refused for its size alone.
             tx.nonce = 0;
         }
-        let mut evm = EthEvmFactory::default().create_evm_with_inspector(&mut self.db, env, &mut *logs);
+        let mut evm = create_evm_with_inspector(&mut self.db, env, &mut *logs);
         std::mem::swap(evm.components_mut().2, precompiles);
         let gas_limit = transaction.gas_limit();
         let done = evm.transact(tx).map_err(|error| invalid(error, gas_limit))?;
@@ -377,7 +377,7 @@ impl Simulation<'_> {
         if !deposits.is_empty() {
             requests.push_request_with_type(alloy_eips::eip6110::DEPOSIT_REQUEST_TYPE, deposits);
         }
-        let evm = EthEvmFactory::default().create_evm(&mut self.db, env);
+        let evm = create_evm(&mut self.db, env);
         let mut evm = crate::execute::RelocatedEvm::new(evm, forks);
         SystemCaller::new(forks)
             .append_post_execution_changes(&mut evm, &mut requests)

@@ -2,7 +2,7 @@
 
 use super::ReadError;
 use crate::db::{Cf, DbError, HistoricalState, decode_hash};
-use crate::execute::{read_code, read_info, read_slot};
+use crate::execute::{StoredStorage, has_storage, read_code, read_info, read_slot};
 use alloy_evm::revm::bytecode::Bytecode;
 use alloy_evm::revm::database_interface::DBErrorMarker;
 use alloy_evm::revm::database_interface::bal::EvmDatabaseError;
@@ -68,5 +68,11 @@ impl DatabaseRef for StateAt<'_> {
         let cf = db.cf(Cf::Canonical)?;
         let found = self.state.snapshot().get_cf(cf, number.to_be_bytes()).map_err(DbError::from)?;
         Ok(found.map_or(Ok(B256::ZERO), |bytes| decode_hash(&bytes))?)
+    }
+}
+
+impl StoredStorage for &StateAt<'_> {
+    fn has_storage(&self, address: Address) -> Result<bool, Self::Error> {
+        Ok(has_storage(&self.state, &address)?)
     }
 }

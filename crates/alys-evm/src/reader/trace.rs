@@ -2,7 +2,7 @@
 
 use super::call::prepare;
 use super::{CallRequest, EvmReader, ReadError, StateAt};
-use crate::execute::block_env;
+use crate::execute::{block_env, create_evm, create_evm_with_inspector};
 use crate::{FullBlock, Tx};
 use alloy_consensus::transaction::{Recovered, SignerRecoverable as _};
 use alloy_eips::BlockId;
@@ -13,7 +13,7 @@ use alloy_evm::revm::database::CacheDB;
 use alloy_evm::revm::inspector::Inspector;
 use alloy_evm::revm::interpreter::Interpreter;
 use alloy_evm::revm::interpreter::interpreter_types::LoopControl as _;
-use alloy_evm::{Evm, EvmEnv, EvmFactory as _, FromRecoveredTx as _, eth::EthEvmFactory};
+use alloy_evm::{Evm, EvmEnv, FromRecoveredTx as _};
 use alloy_primitives::{B256, Sealed};
 use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
 use revm::DatabaseCommit as _;
@@ -198,7 +198,7 @@ impl EvmReader {
 
     /// What happens in a block before its first transaction.
     fn begin_block(&self, db: &mut Database<'_>, env: &EvmEnv, block: &FullBlock) -> Result<(), ReadError> {
-        let mut evm = EthEvmFactory::default().create_evm(db, env.clone());
+        let mut evm = create_evm(db, env.clone());
         SystemCaller::new(&self.chain.forks)
             .apply_pre_execution_changes(&block.header, &mut evm)
             .map_err(|error| ReadError::InvalidCall(error.to_string()))
@@ -211,7 +211,7 @@ fn recover(transaction: &Tx) -> Result<Recovered<&Tx>, ReadError> {
 
 /// Executes a transaction without recording it.
 fn replay(db: &mut Database<'_>, env: &EvmEnv, transaction: &Recovered<&Tx>) -> Result<(), ReadError> {
-    let mut evm = EthEvmFactory::default().create_evm(db, env.clone());
+    let mut evm = create_evm(db, env.clone());
     let tx = TxEnv::from_recovered_tx(*transaction.inner(), transaction.signer());
     let done = evm.transact(tx).map_err(super::call::evm_error)?;
     evm.db_mut().commit(done.state);
@@ -228,7 +228,7 @@ fn record(
     context: Option<TransactionContext>,
 ) -> Result<(GethTrace, (DebugInspector, Budget)), ReadError> {
     let block: BlockEnv = env.block_env.clone();
-    let mut evm = EthEvmFactory::default().create_evm_with_inspector(db, env.clone(), (budget, inspector));
+    let mut evm = create_evm_with_inspector(db, env.clone(), (budget, inspector));
     let done = evm.transact(tx.clone()).map_err(super::call::evm_error)?;
     let (db, (budget, inspector), _) = evm.components_mut();
     let trace = inspector.get_result(context, &tx, &block, &done, *db).map_err(|error| match error {

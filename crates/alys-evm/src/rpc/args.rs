@@ -1,7 +1,7 @@
 //! Positional arguments, with errors that name the offending one.
 
 use super::error::RpcError;
-use alloy_eips::BlockId;
+use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, U64};
 use jsonrpsee::types::Params;
 use serde::Deserialize;
@@ -78,7 +78,42 @@ impl Args {
 
     /// A block by number, tag, hash or object (EIP-1898); `latest` if it is missing.
     pub(super) fn block(&self, index: usize) -> Result<BlockId, RpcError> {
+        self.check_block(index, "block", true)?;
         Ok(self.optional(index, "block")?.unwrap_or_else(BlockId::latest))
+    }
+
+    /// A block by number, tag, hash or object, which must be there.
+    pub(super) fn required_block(&self, index: usize) -> Result<BlockId, RpcError> {
+        self.check_block(index, "block", true)?;
+        self.required(index, "block")
+    }
+
+    /// A block by number or tag, which must be there.
+    pub(super) fn block_number(&self, index: usize, name: &str) -> Result<BlockNumberOrTag, RpcError> {
+        self.check_block(index, name, false)?;
+        self.required(index, name)
+    }
+
+    /// Refuses numbers and tags of blocks, also those within an object, that geth does not read: `alloy` knows tags in
+    /// capitals. Numbers with zeros in front are read, since Besu's scripts have them.
+    fn check_block(&self, index: usize, name: &str, may_be_hash: bool) -> Result<(), RpcError> {
+        match self.0.get(index) {
+            Some(Value::String(text)) if may_be_hash && text.len() == HASH_DIGITS => Ok(()),
+            Some(text @ Value::String(_)) => check_number(index, name, text),
+            Some(Value::Object(object)) => {
+                object.get("blockNumber").map_or(Ok(()), |number| check_number(index, "blockNumber", number))
+            }
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) | None => Ok(()),
+        }
+    }
+
+    /// Refuses ranges of a log filter as [`Self::check_block`] does.
+    pub(super) fn check_range(&self, index: usize) -> Result<(), RpcError> {
+        let Some(Value::Object(filter)) = self.0.get(index) else { return Ok(()) };
+        ["fromBlock", "toBlock"]
+            .into_iter()
+            .filter_map(|end| Some((end, filter.get(end)?)))
+            .try_for_each(|(end, number)| check_number(index, end, number))
     }
 
     /// A number as a hexadecimal quantity or a JSON number.
@@ -96,6 +131,34 @@ impl Args {
 enum Quantity {
     Number(u64),
     Hex(U64),
+}
+
+/// Characters of a hash with its prefix.
+const HASH_DIGITS: usize = 66;
+
+/// Most digits of a block's number.
+const MAX_DIGITS: usize = 16;
+
+/// Whether geth reads this as a block's number or tag. What is no text is left to whoever reads it.
+fn check_number(index: usize, name: &str, value: &Value) -> Result<(), RpcError> {
+    let Some(text) = value.as_str() else { return Ok(()) };
+    if matches!(text, "latest" | "pending" | "earliest" | "safe" | "finalized") {
+        return Ok(());
+    }
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let problem = match digits {
+        None => "hex string without 0x prefix",
+        Some("") => "hex string \"0x\"",
+        // Also where they are zeros: a hash is no number.
+        Some(digits) if digits.len() > MAX_DIGITS => "hex number > 64 bits",
+        Some(digits) if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) => "invalid hex string",
+        Some(digits) => match u64::from_str_radix(digits, 16) {
+            Err(_) => "hex number > 64 bits",
+            Ok(number) if i64::try_from(number).is_err() => "block number larger than int64",
+            Ok(_) => return Ok(()),
+        },
+    };
+    Err(RpcError::Params(format!("invalid argument {index} ({name}): {problem}; got {}", shown(text))))
 }
 
 fn shown(text: &str) -> String {

@@ -5,7 +5,7 @@ use super::args::Args;
 use super::error::RpcError;
 use crate::{FullBlock, Tx};
 use alloy_consensus::transaction::{Recovered, SignerRecoverable as _, TransactionInfo};
-use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_eips::BlockId;
 use alloy_primitives::{Sealed, U64, U256};
 use alloy_rlp::Encodable as _;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Transaction};
@@ -22,7 +22,7 @@ pub(super) async fn number(rpc: Arc<EthRpc>, args: Args) -> Result<U64, RpcError
 
 /// The block argument of a method that takes a number or a tag.
 fn by_number(args: &Args) -> Result<BlockId, RpcError> {
-    args.required::<BlockNumberOrTag>(0, "block").map(BlockId::Number)
+    args.block_number(0, "block").map(BlockId::Number)
 }
 
 /// The block argument of a method that takes a hash.

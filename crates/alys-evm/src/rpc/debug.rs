@@ -4,8 +4,8 @@ use super::EthRpc;
 use super::args::Args;
 use super::error::RpcError;
 use crate::{CallRequest, FullBlock, ReadError};
+use alloy_eips::BlockId;
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes, Sealed};
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace};
@@ -49,8 +49,7 @@ async fn trace_block(rpc: &EthRpc, block: BlockId, args: &Args) -> Result<Vec<Bl
 
 pub(super) async fn trace_block_by_number(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<BlockTrace>, RpcError> {
     let args = args.at_most(2)?;
-    let block: BlockNumberOrTag = args.required(0, "block")?;
-    trace_block(&rpc, block.into(), &args).await
+    trace_block(&rpc, args.block_number(0, "block")?.into(), &args).await
 }
 
 pub(super) async fn trace_block_by_hash(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<BlockTrace>, RpcError> {
@@ -76,7 +75,7 @@ pub(super) async fn trace_call(rpc: Arc<EthRpc>, args: Args) -> Result<GethTrace
 }
 
 async fn raw(rpc: &EthRpc, args: Args, of: fn(Sealed<FullBlock>) -> Vec<u8>) -> Result<Bytes, RpcError> {
-    let block: BlockId = args.at_most(1)?.required(0, "block")?;
+    let block = args.at_most(1)?.required_block(0)?;
     rpc.read(move |rpc| {
         let block = rpc.reader.block(block)?.ok_or(ReadError::UnknownBlock)?;
         Ok(of(block).into())
@@ -93,7 +92,7 @@ pub(super) async fn raw_header(rpc: Arc<EthRpc>, args: Args) -> Result<Bytes, Rp
 }
 
 pub(super) async fn raw_receipts(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<Bytes>, RpcError> {
-    let block: BlockId = args.at_most(1)?.required(0, "block")?;
+    let block = args.at_most(1)?.required_block(0)?;
     rpc.read(move |rpc| {
         let block = rpc.reader.resolve(block)?.ok_or(ReadError::UnknownBlock)?;
         let receipts = rpc.reader.receipts(block.hash)?.ok_or(ReadError::UnknownBlock)?;

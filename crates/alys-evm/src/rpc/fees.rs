@@ -79,7 +79,7 @@ pub(super) fn suggested_tip(rpc: &EthRpc) -> Result<u128, RpcError> {
 pub(super) async fn fee_history(rpc: Arc<EthRpc>, args: Args) -> Result<FeeHistory, RpcError> {
     let args = args.at_most(3)?;
     let count = args.number(0, "blockCount")?.min(rpc.config.max_fee_history);
-    let newest: BlockNumberOrTag = args.required(1, "newestBlock")?;
+    let newest = args.block_number(1, "newestBlock")?;
     let percentiles: Vec<f64> = args.optional(2, "rewardPercentiles")?.unwrap_or_default();
     if percentiles.len() > MAX_PERCENTILES {
         let length = percentiles.len();

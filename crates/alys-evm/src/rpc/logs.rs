@@ -19,6 +19,7 @@ pub(super) async fn logs(rpc: Arc<EthRpc>, args: Args) -> Result<Vec<Log>, RpcEr
 
 /// The filter argument; everything matches if it is missing.
 pub(super) fn filter(args: &Args, index: usize) -> Result<Filter, RpcError> {
+    args.check_range(index)?;
     let filter: Filter = args.optional(index, "filter")?.unwrap_or_default();
     let most = filter.topics.iter().map(|topic| topic.len()).chain([filter.address.len()]).max().unwrap_or(0);
     if most > MAX_ALTERNATIVES {

@@ -24,6 +24,7 @@ mod error;
 mod fees;
 mod fill;
 mod filters;
+pub mod ids;
 pub mod listener;
 mod logs;
 mod node;

@@ -7,8 +7,8 @@ use super::error::RpcError;
 use crate::{BlockRef, MinedTransaction};
 use alloy_consensus::ReceiptEnvelope;
 use alloy_consensus::transaction::{Recovered, SignerRecoverable as _, Transaction as _, TransactionInfo};
+use alloy_eips::BlockId;
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes, Log as PlainLog};
 use alloy_rpc_types_eth::{Log, Transaction, TransactionReceipt};
 use serde_json::Value;
@@ -77,8 +77,7 @@ async fn in_block(rpc: &EthRpc, block: BlockId, index: u64) -> Result<Option<Rpc
 
 pub(super) async fn by_number_and_index(rpc: Arc<EthRpc>, args: Args) -> Result<Option<RpcTransaction>, RpcError> {
     let args = args.at_most(2)?;
-    let block: BlockNumberOrTag = args.required(0, "block")?;
-    in_block(&rpc, block.into(), args.number(1, "index")?).await
+    in_block(&rpc, args.block_number(0, "block")?.into(), args.number(1, "index")?).await
 }
 
 pub(super) async fn by_hash_and_index(rpc: Arc<EthRpc>, args: Args) -> Result<Option<RpcTransaction>, RpcError> {
@@ -112,7 +111,7 @@ pub(super) async fn receipt(rpc: Arc<EthRpc>, args: Args) -> Result<Option<RpcRe
 }
 
 pub(super) async fn block_receipts(rpc: Arc<EthRpc>, args: Args) -> Result<Option<Vec<RpcReceipt>>, RpcError> {
-    let block: BlockId = args.at_most(1)?.required(0, "block")?;
+    let block = args.at_most(1)?.required_block(0)?;
     rpc.compute(move |rpc| {
         let Some(block) = rpc.reader.block(block)? else { return Ok(None) };
         let hash = block.hash();

@@ -6,7 +6,8 @@
 //! transaction, and with a block a second as the node has it.
 //!
 //! `ALYS_ANVIL` names anvil's program; `cargo xtask bench evm` installs it from npm and sets it. Without, this says so and
-//! ends. `ALYS_BENCH_TRANSACTIONS` changes the 100,000.
+//! ends. `ALYS_BENCH_TRANSACTIONS` changes the 100,000. With `ALYS_BENCH_BLOCK_TIME_ONLY` the anvil that makes a block for
+//! each transaction is left out: it takes longer and more memory than there is for so many.
 
 #![allow(clippy::unwrap_used, reason = "a measurement stops where it can't go on")]
 
@@ -43,19 +44,18 @@ fn main() {
 }
 
 async fn measure(anvil: &std::path::Path, in_all: usize) {
-    let start = |index: usize| match index {
-        0 => Server::alys(),
-        1 => Server::anvil(anvil, None),
-        _ => Server::anvil(anvil, Some(1)),
-    };
-    let mut starts = vec![Vec::new(); 2];
+    let mut kinds = vec![Kind::Alys, Kind::Anvil, Kind::AnvilBlockTime];
+    if std::env::var_os("ALYS_BENCH_BLOCK_TIME_ONLY").is_some() {
+        kinds.retain(|kind| *kind != Kind::Anvil);
+    }
+    let mut starts = vec![Vec::new(); kinds.len()];
     for _ in 0..STARTS {
-        for (index, times) in starts.iter_mut().enumerate() {
-            times.push(start(index).start);
+        for (kind, times) in kinds.iter().zip(&mut starts) {
+            times.push(kind.start(anvil).start);
         }
     }
-    let mut servers = vec![start(0), start(1), start(2)];
-    let names = ["alys-node dev, 1 s slots", "anvil", "anvil --block-time 1"];
+    let mut servers: Vec<Server> = kinds.iter().map(|kind| kind.start(anvil)).collect();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     for (name, times) in names.iter().zip(&mut starts) {
         times.sort();
         println!("{name:<26} start to the first answer: {:>6.0} ms (median of {STARTS})", millis(times[STARTS / 2]));
@@ -89,7 +89,7 @@ async fn measure(anvil: &std::path::Path, in_all: usize) {
         );
     }
     for (what, call) in [("eth_getBalance", balance_calls(&plan)), ("eth_call", token_calls(&plan))] {
-        let mut best = [0.0_f64; 3];
+        let mut best = vec![0.0_f64; loads.len()];
         for _ in 0..ROUNDS {
             for (best, load) in best.iter_mut().zip(&loads) {
                 *best = best.max(rate(load, what, &call, CALLING).await);
@@ -114,6 +114,32 @@ async fn measure(anvil: &std::path::Path, in_all: usize) {
         println!("{name:<26} memory after {sent} transactions: {:>6.0} MiB resident", server.resident_mib());
     }
     servers.clear();
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Alys,
+    Anvil,
+    AnvilBlockTime,
+}
+
+impl Kind {
+    fn start(self, anvil: &std::path::Path) -> Server {
+        match self {
+            Self::Alys => Server::alys(),
+            Self::Anvil => Server::anvil(anvil, None),
+            Self::AnvilBlockTime => Server::anvil(anvil, Some(1)),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Alys => "alys-node dev, 1 s slots",
+            Self::Anvil => "anvil",
+            Self::AnvilBlockTime => "anvil --block-time 1",
+        }
+    }
 }
 
 fn millis(time: Duration) -> f64 {

@@ -7,6 +7,7 @@ use crate::chain_files::{ChainFiles, ChainFilesError, member};
 use crate::dev_accounts::dev_accounts;
 use crate::key_files::{generate_key, write_keystore, write_private};
 use crate::network::NETWORK_KEY;
+use crate::threads::beside;
 use alys_chain::peg::PegRules;
 use alys_crypto::SecretKey;
 use alys_crypto::keystore::{KdfCost, Password};
@@ -215,12 +216,19 @@ fn write_member(folder: &Path, configuration: &str, key: &SecretKey, genesis_roo
     rand::rngs::OsRng.try_fill_bytes(&mut *bytes).map_err(|error| Failure::work(error.to_string()))?;
     let text = Zeroizing::new(hex::encode(*bytes));
     let password = Password::new(&text).map_err(Failure::work)?;
-    write_private(&folder.join("password"), text.as_bytes()).map_err(Failure::work)?;
-    write_keystore(&folder.join("keystore.json"), key, &password, plan.cost).map_err(Failure::work)?;
     // A new key has signed nothing: its record begins empty, and only here.
     let identity = RecordIdentity { genesis_root, public_key: key.public_key().to_bytes().into() };
-    SigningRecord::create(&data.join(SIGNING_RECORD), &identity, &Watermarks::default()).map_err(Failure::work)?;
-    write_private(&folder.join("alys.toml"), configuration.as_bytes()).map_err(Failure::work)
+    // Each waits for the disk.
+    let (secrets, record) = beside(
+        || {
+            write_private(&folder.join("password"), text.as_bytes())?;
+            write_keystore(&folder.join("keystore.json"), key, &password, plan.cost)?;
+            write_private(&folder.join("alys.toml"), configuration.as_bytes())
+        },
+        || SigningRecord::create(&data.join(SIGNING_RECORD), &identity, &Watermarks::default()).map(drop),
+    );
+    record.map_err(Failure::work)?;
+    secrets.map_err(Failure::work)
 }
 
 /// Ports are spread so that all members can run on one machine; a federation on several machines edits the addresses.

@@ -6,6 +6,7 @@ use crate::actors::execution::ExecutionActor;
 use crate::actors::service::{ServiceEnd, service};
 use crate::config::ExecutionSection;
 use crate::node::StartError;
+use crate::threads::beside;
 use crate::trouble::Trouble;
 use alloy_genesis::Genesis;
 use alys_actor::{CancellationToken, Child, Supervisor};
@@ -23,21 +24,37 @@ use tokio::sync::watch;
 /// again what it has lost.
 const CAUGHT_UP_WITH: Duration = Duration::from_secs(60);
 
-/// Opens the EVM and its pool below `data` and adds their children.
-pub(crate) fn open_embedded(
+/// The databases of the embedded EVM.
+pub(crate) struct EmbeddedFiles {
+    executor: Executor,
+    journal: RocksJournal,
+}
+
+impl EmbeddedFiles {
+    /// Opens them below `data`, or makes them.
+    pub(crate) fn open(section: &ExecutionSection, data: &Path, genesis: Genesis) -> Result<Self, StartError> {
+        let history_blocks = (!section.archive).then_some(section.history_blocks);
+        let config =
+            ExecutorConfig { history_blocks, unsynced_after: Some(CAUGHT_UP_WITH), ..ExecutorConfig::default() };
+        // Most of the time goes into waiting for the disk, which takes the syncs of both together.
+        let (executor, journal) = beside(
+            || Executor::open(&data.join("evm"), genesis, config, Box::new(NoTransactions)),
+            || RocksJournal::open(&data.join("pool")),
+        );
+        Ok(Self { executor: executor?, journal: journal? })
+    }
+}
+
+/// Starts the EVM and its pool on their databases and adds their children.
+pub(crate) fn start_embedded(
     root: &mut Supervisor,
-    section: &ExecutionSection,
-    data: &Path,
+    files: EmbeddedFiles,
     spec: &ChainSpec,
-    genesis: Genesis,
     net: watch::Receiver<NetStatus>,
     fatal: &Fatal,
 ) -> Result<ExecutionParts, StartError> {
-    let history_blocks = (!section.archive).then_some(section.history_blocks);
-    let config = ExecutorConfig { history_blocks, unsynced_after: Some(CAUGHT_UP_WITH), ..ExecutorConfig::default() };
-    let mut executor = Executor::open(&data.join("evm"), genesis, config, Box::new(NoTransactions))?;
+    let EmbeddedFiles { mut executor, journal } = files;
     let reader = executor.reader();
-    let journal = RocksJournal::open(&data.join("pool"))?;
     #[cfg(feature = "canary")]
     let journal = crate::canary::Journal(journal);
     let (pool, pool_task) = PoolTask::open(PoolConfig::new(spec.evm.chain_id), Arc::new(reader.clone()), journal)?;

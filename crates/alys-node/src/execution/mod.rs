@@ -12,7 +12,7 @@ mod transactions;
 
 pub use client::ClientSetupError;
 pub(crate) use client::open_client;
-pub(crate) use embedded::open_embedded;
+pub(crate) use embedded::{EmbeddedFiles, start_embedded};
 pub use transactions::{ClientTransactions, Transactions};
 
 use crate::actors::execution::ExecutionMessage;

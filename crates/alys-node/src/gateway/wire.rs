@@ -4,11 +4,13 @@
 //! carry both `result` and `error`. The server behind this layer speaks 2.0 only, so requests are completed here and
 //! the answers to 1.0 requests get the missing `null`.
 
+use alys_evm::rpc::ids::{is_known, set_aside};
 use alys_evm::rpc::listener::{read_body, refusal};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::future::Future;
 use std::pin::Pin;
@@ -130,6 +132,10 @@ where
         parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return inner.call(HttpRequest::from_parts(parts, HttpBody::new(Full::new(bytes)))).await;
     }
+    let (bytes, aside) = match set_aside(&bytes) {
+        Some((bytes, aside)) => (bytes, Some(aside)),
+        None => (bytes.to_vec(), None),
+    };
     let mut document: Value = match serde_json::from_slice(&bytes) {
         Ok(document) => document,
         Err(error) => return Ok(refusal(StatusCode::OK, -32700, &format!("parse error: {error}"))),
@@ -143,24 +149,30 @@ where
         return Ok(refusal(StatusCode::OK, -32600, &message));
     }
     let legacy = complete(&mut document);
-    let body = if legacy { serde_json::to_vec(&document)? } else { bytes.to_vec() };
+    let body = if legacy { serde_json::to_vec(&document)? } else { bytes };
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     let response = inner.call(HttpRequest::from_parts(parts, HttpBody::from(body))).await?;
-    if legacy { as_version_one(response).await } else { Ok(response) }
+    let response = if legacy { as_version_one(response).await? } else { response };
+    match aside {
+        Some(aside) => aside.restore(response).await,
+        None => Ok(response),
+    }
 }
 
-/// Whether it is one call in JSON-RPC 2.0's own form, which needs no completion. Nothing is kept of what is read: the
-/// server reads it again.
+/// Whether it is one call in JSON-RPC 2.0's own form with an id that the server knows: it needs no completion. Nothing is
+/// kept of what is read: the server reads it again.
 fn is_plain(bytes: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Call<'a> {
         jsonrpc: &'a str,
         #[serde(rename = "method")]
         _method: &'a str,
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
     }
-    serde_json::from_slice::<Call<'_>>(bytes).is_ok_and(|call| call.jsonrpc == "2.0")
+    serde_json::from_slice::<Call<'_>>(bytes).is_ok_and(|call| call.jsonrpc == "2.0" && call.id.is_none_or(is_known))
 }
 
 /// Whether it can be a call or a batch; what the calls of a batch lack, each answer tells by itself.

@@ -13,12 +13,13 @@ use crate::actors::{Fatal, HandOver};
 use crate::bitcoin::NodeBitcoin;
 use crate::bridge::{BridgeActor, BridgePorts, BridgeView, CustodyChoice, custody_keys};
 use crate::chain_files::ChainFiles;
-use crate::config::Config;
-use crate::execution::{Evm, open_client, open_embedded};
+use crate::config::{Config, ExecutionSection};
+use crate::execution::{EmbeddedFiles, Evm, open_client, start_embedded};
 use crate::gateway::{AlysRpc, FederationRpc, MiningRpc, NetworkRpc, PegRpc};
 use crate::network::{NetworkActor, NetworkPorts, follow_network, network_config};
 use crate::snapshot;
 use crate::sync::{BackfillPorts, SyncActor, SyncPorts, SyncView, backfill};
+use crate::threads::beside;
 use alys_actor::{Child, RestartPolicy, Supervisor, System};
 use alys_bitcoin::signer::SocketSigner;
 use alys_bitcoin::{BlockLog, CoreRpc, RegtestHandle, RegtestLimits, embedded};
@@ -26,7 +27,7 @@ use alys_chain::{Chain, ChainConfig};
 use alys_crypto::{Domain, DomainType, PublicKey, SecretKey, Signature};
 use alys_evm::rpc::NetStatus;
 use alys_p2p::NetworkView;
-use alys_primitives::{Address, ChainSpec};
+use alys_primitives::{Address, ChainSpec, Root};
 use alys_store::signing::{Duty, RecordIdentity, SigningRecord};
 use alys_store::{Database, Reader, StoreConfig};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -139,7 +140,7 @@ impl NodeBuilder {
     /// # Cancel safety
     /// A dropped future stops what was started.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { config, files, validator, bitcoin, metrics, mut chain_config } = self;
+        let Self { config, mut files, validator, bitcoin, metrics, mut chain_config } = self;
         let config = Arc::new(config);
         let spec = Arc::new(files.spec.clone());
         let data = &config.node.data_dir;
@@ -166,7 +167,7 @@ impl NodeBuilder {
             let network = network_config.clone().ok_or(StartError::NoPeers)?;
             snapshot::join_by_work(network, &files, data, config.sync.max_records_bytes).await?;
         }
-        let database = Database::open(&data.join("chain"), genesis_root, &StoreConfig::default())?;
+        let (database, embedded) = open_databases(&config.execution, data, genesis_root, &mut files)?;
         let store = database.reader();
         let genesis = Chain::genesis((*spec).clone(), chain_config.clone())?;
         let peg_rules = genesis.peg_rules().cloned().map(Arc::new);
@@ -200,10 +201,9 @@ impl NodeBuilder {
             root.add(child.restart(RestartPolicy::Temporary).critical().blocking())
         };
         let (net_sender, net) = watch::channel(NetStatus { waiting: network_config.is_some(), ..NetStatus::default() });
-        let execution = if config.execution.endpoints.is_empty() {
-            open_embedded(&mut root, &config.execution, data, &spec, files.genesis, net, &fatal)?
-        } else {
-            open_client(&mut root, &config.execution, &files, &store, net).await?
+        let execution = match embedded {
+            Some(embedded) => start_embedded(&mut root, embedded, &spec, net, &fatal)?,
+            None => open_client(&mut root, &config.execution, &files, &store, net).await?,
         };
         let engine_is_external = matches!(execution.evm, Evm::Client(_));
         let (bitcoin, miner_payout, bridge_period) = match bitcoin {
@@ -389,6 +389,27 @@ impl NodeBuilder {
             system,
         })
     }
+}
+
+/// Opens the chain's database, and the EVM's where it is inside the node, which takes the genesis.
+fn open_databases(
+    execution: &ExecutionSection,
+    data: &Path,
+    genesis_root: Root,
+    files: &mut ChainFiles,
+) -> Result<(Database, Option<EmbeddedFiles>), StartError> {
+    let open_chain = || Database::open(&data.join("chain"), genesis_root, &StoreConfig::default());
+    if !execution.endpoints.is_empty() {
+        return Ok((open_chain()?, None));
+    }
+    let genesis = std::mem::take(&mut files.genesis);
+    let open_evm = || EmbeddedFiles::open(execution, data, genesis);
+    if !snapshot::is_empty(data) {
+        // A folder of another chain, or one in use, is noticed before anything else of it is touched.
+        return Ok((open_chain()?, Some(open_evm()?)));
+    }
+    let (chain, evm) = beside(open_chain, open_evm);
+    Ok((chain?, Some(evm?)))
 }
 
 fn signer(

@@ -144,6 +144,10 @@ impl PoolChain for FakeChain {
         Ok(self.state.lock().unwrap().head)
     }
 
+    fn is_at(&self, head: &PoolHead) -> bool {
+        *head == self.state.lock().unwrap().head
+    }
+
     fn account(&self, block: B256, address: Address) -> Result<PoolAccount, ChainUnavailable> {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "a planted panic");
         let state = self.state.lock().unwrap();

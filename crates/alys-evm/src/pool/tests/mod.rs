@@ -1,3 +1,4 @@
 mod entry;
 mod fake;
+mod groups;
 mod life;

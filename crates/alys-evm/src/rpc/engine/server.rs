@@ -1,5 +1,6 @@
 //! The listener of the Engine API: nothing is read of a request without a good token.
 
+use crate::rpc::ids::set_aside;
 use crate::rpc::listener::{ConnectionLimits, Listener, read_body};
 use alys_engine::JwtSecret;
 use http::{Method, StatusCode, header};
@@ -163,11 +164,17 @@ where
         }
         let (mut inner, limit) = (self.inner.clone(), self.layer.body);
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            match read_body(body, MAX_BODY, limit).await {
-                Ok(bytes) => inner.call(HttpRequest::from_parts(parts, HttpBody::new(Full::new(bytes)))).await,
-                Err(error) => Ok(error.refusal()),
-            }
+            let (mut parts, body) = request.into_parts();
+            let bytes = match read_body(body, MAX_BODY, limit).await {
+                Ok(bytes) => bytes,
+                Err(error) => return Ok(error.refusal()),
+            };
+            let Some((bytes, aside)) = set_aside(&bytes) else {
+                return inner.call(HttpRequest::from_parts(parts, HttpBody::new(Full::new(bytes)))).await;
+            };
+            parts.headers.insert(header::CONTENT_LENGTH, header::HeaderValue::from(bytes.len()));
+            let response = inner.call(HttpRequest::from_parts(parts, HttpBody::from(bytes))).await?;
+            aside.restore(response).await
         })
     }
 }
