@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use std::{process::ExitCode, time::Instant};
 
 /// The most seeds that a planted mistake may need.
-const PLANT_SEEDS: u64 = 200;
+const PLANT_SEEDS: u64 = 400;
 
 #[derive(Parser)]
 #[command(
