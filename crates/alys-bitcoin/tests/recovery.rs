@@ -141,7 +141,7 @@ fn a_plan_that_can_not_be_is_refused_with_its_reason() {
     let ours = coin(1, &custody(1), 100_000);
     let refused = |coins: &[(OutPoint, TxOut)], fee_rate| planned(coins, fee_rate).unwrap_err();
     let plain = Custody::new(custody(1).keys().to_vec(), 2).unwrap();
-    let none = RecoverySpend::plan(&[plain.clone()], &[coin(1, &plain, 100_000)], p2tr(90), 2_000);
+    let none = RecoverySpend::plan(std::slice::from_ref(&plain), &[coin(1, &plain, 100_000)], p2tr(90), 2_000);
     assert_eq!(none, Err(RecoveryError::NoLeaf));
     assert_eq!(refused(&[], 2_000), RecoveryError::NoCoins);
     let many: Vec<_> = (1..=65).map(|number| coin(number, &custody(1), 100_000)).collect();

@@ -162,7 +162,7 @@ fn the_daily_limit_counts_first_signatures_of_a_day() {
 }
 
 #[test]
-fn change_of_one_attempt_may_take_the_place_of_anothers_if_both_were_signed_here() {
+fn change_of_one_attempt_may_take_the_place_of_that_of_another_if_both_were_signed_here() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("signed");
     // What a payment's attempt at this fee rate brings back, and a request that is paid from it.
