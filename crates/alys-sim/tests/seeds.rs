@@ -97,7 +97,7 @@ fn shown_by(plant: Plant) -> u64 {
         Plant::NewestHeadWins => 15,
         Plant::LostSigningRecord => 16,
         Plant::BundleUnchecked => 114,
-        Plant::StaleHeights => 116,
+        Plant::StaleHeights => 162,
     }
 }
 
