@@ -46,6 +46,21 @@ fn invariants_hold_with_every_fault_at_once() {
 }
 
 #[test]
+fn books_hold_when_another_attempt_takes_the_place_of_a_settled_payment() {
+    let faults: FaultSet = "peg-traffic,bitcoin-reorg".parse().unwrap();
+    let mut replaced = 0;
+    for seed in 1..=seeds(200) {
+        let options = Options { faults: Some(faults.clone()), ..Options::short(seed) };
+        let report = run(&options);
+        if let Some(violation) = report.violation {
+            panic!("{violation}\n  cargo xtask sim replay {options}");
+        }
+        replaced += report.paths.get("payments replaced").copied().unwrap_or(0);
+    }
+    assert!(replaced > 0, "vacuous: no attempt took another one's place");
+}
+
+#[test]
 fn invariants_hold_in_federations_of_other_sizes() {
     for (nodes, count) in [(1, 12), (2, 12), (3, 12), (7, 12), (13, 1)] {
         hold((100..100 + seeds(count)).map(|seed| Options { nodes, ..brief(seed) }));

@@ -36,7 +36,7 @@ pub(super) enum PegCommand {
     Pause(PauseCommand),
     /// For the holders of recovery keys: take coins that nobody has moved for long, if too many custody keys are lost.
     #[command(subcommand)]
-    Recover(RecoverCommand),
+    Recover(Box<RecoverCommand>),
 }
 
 #[derive(Args)]

@@ -24,7 +24,7 @@ const RATES: [u64; 3] = [2_000, 3_000, 4_500];
 
 /// All odd.
 const DEPOSIT: u64 = 123_456_789;
-const BURNS: [u64; 2] = [50_000_001, 20_000_003];
+const BURNS: [u64; 3] = [50_000_001, 20_000_003, 7_000_009];
 
 /// Plays it; each step is told. Fails if an amount is off by a satoshi or a wei.
 pub async fn play(binary: &Path, folder: &Path, backend: &Backend, tell: impl Fn(String)) -> Result<()> {
@@ -75,6 +75,14 @@ struct Payment {
     sats: u64,
     payee: ScriptBuf,
     attempts: Vec<TemplateTransaction>,
+}
+
+impl Payment {
+    /// The transactions whose outputs the first attempt spends.
+    fn parents(&self) -> Vec<Txid> {
+        let inputs = self.attempts.first().map_or(&[][..], |first| &first.transaction.input);
+        inputs.iter().map(|input| input.previous_output.txid).collect()
+    }
 }
 
 impl Story {
@@ -168,7 +176,8 @@ impl Story {
         Ok(())
     }
 
-    /// A miner takes the older of two attempts; then Bitcoin changes its mind, and it is the newer one after all.
+    /// A miner takes the older of two attempts; then Bitcoin changes its mind, and it is the newer one after all. A further
+    /// payment, signed and sent, was to spend what came back by the older one: it is signed anew.
     async fn older_attempt_confirms(&self, tell: &impl Fn(String)) -> Result<()> {
         let mut payment = self.burn(BURNS[1], 0x72).await?;
         self.spike(&mut payment).await?;
@@ -176,6 +185,8 @@ impl Story {
         self.world.mine_only(std::slice::from_ref(first), 6).await?;
         let fee = self.paid(&payment, 0).await?;
         tell(format!("of two attempts at {} satoshis a miner took the older one: {fee} to miners", BURNS[1]));
+        let next = self.burn(BURNS[2], 0x73).await?;
+        same("whose change the next payment spends", next.parents(), vec![first.txid])?;
         self.world.reorganise_with(6, std::slice::from_ref(second)).await?;
         for member in 0..MEMBERS {
             let asked = ("alys_pegOutStatus", json!([payment.burn]));
@@ -187,6 +198,31 @@ impl Story {
         }
         let fee = self.paid(&payment, 1).await?;
         tell(format!("7 other blocks have the newer one instead: paid once, {fee} to miners"));
+        self.signed_anew(next, second.txid, tell).await
+    }
+
+    /// A payment that can't be any more is made again from the change that there is now.
+    async fn signed_anew(&self, before: Payment, parent: Txid, tell: &impl Fn(String)) -> Result<()> {
+        let gone = before.attempts.first().ok_or("no attempt")?.txid;
+        let asked = ("alys_pegOutStatus", json!([before.burn]));
+        let told = self
+            .world
+            .until("a payment that can be", 0, asked, |told| {
+                let txid = told[0]["txid"].as_str();
+                told[0]["status"] == "broadcast" && txid.is_some() && txid != Some(gone.to_string().as_str())
+            })
+            .await?;
+        let txid: Txid = told[0]["txid"].as_str().ok_or("no txid")?.parse()?;
+        let payment = Payment { attempts: vec![self.world.waits_for_a_block(txid).await?], ..before };
+        self.check(&payment)?;
+        same("whose change it spends", payment.parents(), vec![parent])?;
+        self.world.confirm(6).await?;
+        let fee = self.paid(&payment, 0).await?;
+        same("whether the other one is in a block", self.world.bitcoin.find_transaction(gone).await?.is_some(), false)?;
+        tell(format!(
+            "{} satoshis more were to come from the older one's change; signed anew, {fee} to miners",
+            BURNS[2]
+        ));
         Ok(())
     }
 }
