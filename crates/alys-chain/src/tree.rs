@@ -215,8 +215,7 @@ impl Tree {
             .filter(|entry| entry.certificate.is_some() || entry.root == self.finalized)
             .max_by_key(|entry| entry.rank())
             .map(|entry| entry.root)?;
-        let moved = best != self.head || !self.is_canonical(&best);
-        moved.then(|| self.move_head(best))
+        (best != self.head).then(|| self.move_head(best))
     }
 
     /// Moves the safe pointer up to `candidate` if that lies on the head's chain.
