@@ -47,9 +47,9 @@ fn invariants_hold_with_every_fault_at_once() {
 
 #[test]
 fn books_hold_when_another_attempt_takes_the_place_of_a_settled_payment() {
-    let faults: FaultSet = "peg-traffic,bitcoin-reorg".parse().unwrap();
+    let faults: FaultSet = "peg-traffic,bitcoin-reorg,epoch-change".parse().unwrap();
     let mut replaced = 0;
-    for seed in 1..=seeds(200) {
+    for seed in 1..=seeds(100) {
         let options = Options { faults: Some(faults.clone()), ..Options::short(seed) };
         let report = run(&options);
         if let Some(violation) = report.violation {
