@@ -428,6 +428,23 @@ async fn a_node_with_a_trusted_root_fetches_older_blocks_and_liars_cost_only_tim
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_shut_down_leaves_its_folder_free_for_the_next() {
+    let (key, files) = Past::files();
+    let past = Past::make(&files, &key, 60, 1_000_000_007).await;
+    for _ in 0..3 {
+        let (node, _) = past.serve(&[]).await;
+        // Answers to somebody who is gone are still read when the node ends.
+        let (store, evm) = (node.store.clone(), node.evm.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            std::thread::sleep(Duration::from_millis(150));
+            drop((store, evm));
+        });
+        node.shutdown().await;
+        assert!(reading.is_finished());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_young_chain_without_snapshots_is_followed_from_genesis() {
     let (key, files) = Past::files();
     let past = Past::make(&files, &key, 60, 1_000_000_007).await;

@@ -10,8 +10,8 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 /// How many commits the log keeps. More than fit into RocksDB's write-ahead log, so that a hole in that one is noticed.
 pub const LOG_KEPT: u64 = 65_536;
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     is_stopped: AtomicBool,
     /// Held until the last reader is gone.
     lock: FolderLock,
+    /// Goes last: without it the folder is free.
+    mark: Arc<()>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -89,7 +91,7 @@ impl Database {
         }
         let names: BTreeSet<&str> = existing.iter().map(String::as_str).chain(Column::ALL.map(Column::name)).collect();
         let db = DB::open_cf_descriptors(&options, &files, descriptors(config, names))?;
-        let shared = Arc::new(Shared { db, is_stopped: AtomicBool::new(false), lock });
+        let shared = Arc::new(Shared { db, is_stopped: AtomicBool::new(false), lock, mark: Arc::default() });
 
         let commits = shared.check_log()?;
         let mut database = Self { shared, mark, commits };
@@ -178,6 +180,10 @@ impl Database {
 }
 
 impl Shared {
+    pub(crate) fn open_mark(&self) -> Weak<()> {
+        Arc::downgrade(&self.mark)
+    }
+
     /// The value of `key`, unsealed.
     pub(crate) fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.get_opt(column, key, &ReadOptions::default())

@@ -9,7 +9,7 @@ use alys_chain::{Checkpoint, Pointers, RestoredBlock};
 use alys_primitives::{AuxPowRecord, Height, Notarization, Root};
 use rocksdb::ReadOptions;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Reads committed records from any thread. Cheap to clone. Every record is checked before it is returned: damage is an
 /// error, never data.
@@ -25,6 +25,12 @@ impl Reader {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// What has no owner any more once the database is closed and its folder is free: when the writer and every reader are
+    /// gone. It keeps nothing open itself.
+    pub fn open_mark(&self) -> Weak<()> {
+        self.shared.open_mark()
     }
 
     /// A block of any branch, with the fees that its transactions paid.

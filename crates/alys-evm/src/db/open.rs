@@ -6,7 +6,7 @@ use alys_engine::EngineError;
 use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB};
 use rocksdb::{DBCompressionType, Options, WriteBatch, WriteOptions};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::Table;
 
@@ -168,6 +168,8 @@ pub(crate) struct Db {
     inner: DB,
     /// How a write failed, or a read of the writer's, if one has.
     failure: OnceLock<StorageFailure>,
+    /// Goes last: without it the folder is free.
+    mark: Arc<()>,
 }
 
 /// How an executor's database failed.
@@ -181,6 +183,10 @@ pub struct StorageFailure {
 }
 
 impl Db {
+    pub(crate) fn open_mark(&self) -> Weak<()> {
+        Arc::downgrade(&self.mark)
+    }
+
     /// Opens or creates the database in `path`.
     ///
     /// # Errors
@@ -214,7 +220,11 @@ impl Db {
             options.set_optimize_filters_for_hits(matches!(cf, Cf::State(Table::AccountTrie | Table::StorageTrie)));
             ColumnFamilyDescriptor::new(cf.name(), options)
         });
-        let db = Self { inner: DB::open_cf_descriptors(&options, path, families)?, failure: OnceLock::new() };
+        let db = Self {
+            inner: DB::open_cf_descriptors(&options, path, families)?,
+            failure: OnceLock::new(),
+            mark: Arc::default(),
+        };
         match db.meta_u64(VERSION_KEY)? {
             Some(found) if found > VERSION => return Err(DbError::Newer { found, known: VERSION }),
             Some(_) => {}

@@ -18,7 +18,7 @@ use crate::db::Db;
 use crate::{ChainEvent, Forks, FullBlock, Heads};
 use alloy_genesis::Genesis;
 use alloy_primitives::{B256, Sealed};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::{broadcast, watch};
 
 /// What never changes while a chain is open.
@@ -61,6 +61,12 @@ impl EvmReader {
     /// The newest blocks that execution found invalid since the start, newest first, at most ten.
     pub fn bad_blocks(&self) -> Vec<Arc<Sealed<FullBlock>>> {
         self.bad_blocks.borrow().clone()
+    }
+
+    /// What has no owner any more once the database is closed and its folder is free: when the executor and every reader are
+    /// gone. It keeps nothing open itself.
+    pub fn open_mark(&self) -> Weak<()> {
+        self.db.open_mark()
     }
 
     pub(crate) fn db(&self) -> &Db {

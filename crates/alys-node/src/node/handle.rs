@@ -15,7 +15,13 @@ use alys_p2p::NetworkView;
 use alys_primitives::{ChainSpec, Height};
 use alys_store::Reader;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{broadcast, watch};
+use tokio::time::{sleep, timeout};
+
+/// How long the end waits for those who still read the databases, and how often it looks.
+const CLOSING: Duration = Duration::from_secs(2);
+const CLOSING_STEP: Duration = Duration::from_millis(5);
 
 /// Why a node stopped by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,8 +133,25 @@ impl Node {
         }
     }
 
-    /// Stops every part in reverse order, each within its deadline.
+    /// Stops every part in reverse order, each within its deadline. Then the data folder is free for another node, unless
+    /// somebody else has a clone of a reader: that is waited for a little, and told in the log.
     pub async fn shutdown(self) -> ShutdownReport {
-        self.system.shutdown().await
+        let Self { system, store, evm, .. } = self;
+        let mut open = vec![store.open_mark()];
+        if let Evm::Embedded { reader, .. } = &evm {
+            open.push(reader.open_mark());
+        }
+        drop((store, evm));
+        let report = system.shutdown().await;
+        // What reads on other threads for somebody who is gone is not broken off.
+        let closed = async {
+            while open.iter().any(|mark| mark.strong_count() > 0) {
+                sleep(CLOSING_STEP).await;
+            }
+        };
+        if timeout(CLOSING, closed).await.is_err() {
+            tracing::warn!("the node has ended, but somebody still reads its databases");
+        }
+        report
     }
 }
