@@ -52,7 +52,7 @@ usage: cargo xtask <command>
   fuzz [target] [--seconds N]
                             run one fuzz target or all of them, 30 seconds each unless told otherwise
   sim [options]             simulate federations with faults; `sim --help` lists the options, and
-                            `sim replay`, `sim minimise`, `sim planted`
+                            `sim replay`, `sim minimise`, `sim planted`; with --actors the nodes' actors run in it
   bench [group [rows]]      run the benchmarks; `bench actors tell` measures the rows with that in their names
   demo peg                  play the peg's whole story on a development chain; fails if an amount is off
   demo peg --members 5 [--deposits 20] [--burns 20] [--seed N] [--embedded]

@@ -1,15 +1,24 @@
-//! `cargo xtask sim`: the simulator in release, with everything behind the command handed on to it.
+//! `cargo xtask sim`: the simulators in release, with everything behind the command handed on to them.
 
 use crate::failure::Failure;
 use crate::run::{cargo, shown};
+use crate::setup;
 
-const PACKAGE: &str = "alys-sim";
+/// Cores alone: needs no native library, so there is no set-up.
+const CORES: &str = "alys-sim";
+
+/// A node's actors around them.
+const NODES: &str = "alys-node-sim";
+
+/// Chooses the second one, wherever it stands.
+const ACTORS: &str = "--actors";
 
 /// Exit codes are the simulator's: 1 an invariant broke, 2 wrong usage, 3 nothing broke but an enabled fault never happened.
-/// It needs no native library, so there is no set-up.
 pub(crate) fn sim(args: &[String]) -> Result<(), Failure> {
-    let mut command = cargo();
-    command.args(["run", "--release", "--quiet", "--package", PACKAGE, "--bin", PACKAGE, "--"]).args(args);
+    let actors = args.iter().any(|arg| arg == ACTORS);
+    let (package, mut command) = if actors { (NODES, setup::prepare()?.cargo()) } else { (CORES, cargo()) };
+    command.args(["run", "--release", "--quiet", "--package", package, "--bin", package, "--"]);
+    command.args(args.iter().filter(|arg| *arg != ACTORS));
     let line = shown(&command);
     eprintln!("$ {line}");
     let status = command.status().map_err(|error| Failure::work(format!("cannot start `{line}`")).because(error))?;

@@ -258,7 +258,8 @@ impl<M: Message> Context<M> {
     }
 
     fn work(&mut self) -> &mut Work<M> {
-        self.work.get_or_insert_with(|| Box::new(Work::new(self.system.runtime().clone())))
+        self.work
+            .get_or_insert_with(|| Box::new(Work::new(self.system.runtime().clone(), self.system.blocking_inline())))
     }
 
     /// The next thing to do, by lanes.

@@ -98,7 +98,8 @@ impl Builder {
         self
     }
 
-    /// Runs blocking children as ordinary tasks: for tests on one thread with paused time, which other threads escape.
+    /// Runs blocking children and blocking work as ordinary tasks: for tests on one thread with paused time, which other
+    /// threads escape.
     #[must_use]
     pub const fn blocking_inline(mut self) -> Self {
         self.blocking_inline = true;

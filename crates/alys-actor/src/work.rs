@@ -21,11 +21,13 @@ pub(crate) struct Work<M> {
     running: HashMap<Id, (u64, &'static str, AbortHandle)>,
     next: u64,
     runtime: Handle,
+    /// Work that blocks runs as an ordinary task.
+    inline: bool,
 }
 
 impl<M: Send + 'static> Work<M> {
-    pub(crate) fn new(runtime: Handle) -> Self {
-        Self { set: JoinSet::new(), running: HashMap::new(), next: 0, runtime }
+    pub(crate) fn new(runtime: Handle, inline: bool) -> Self {
+        Self { set: JoinSet::new(), running: HashMap::new(), next: 0, runtime, inline }
     }
 
     pub(crate) fn spawn(&mut self, name: &'static str, work: impl Future<Output = M> + Send + 'static) -> u64 {
@@ -40,6 +42,9 @@ impl<M: Send + 'static> Work<M> {
     }
 
     pub(crate) fn spawn_blocking(&mut self, name: &'static str, work: impl FnOnce() -> M + Send + 'static) -> u64 {
+        if self.inline {
+            return self.spawn(name, async move { work() });
+        }
         let correlation = current::correlation();
         let handle = self.set.spawn_blocking_on(
             move || {

@@ -14,6 +14,7 @@ use alys_node::actors::chain::{ChainActor, ChainActorConfig, ChainMessage, Chain
 use alys_node::actors::execution::ExecutionMessage;
 use alys_node::actors::storage::StorageActor;
 use alys_node::actors::{Fatal, HandOver};
+use alys_node::clock::WallClock;
 use alys_primitives::{B256, ChainSpec, Height, SignedBlock, TreeHash as _};
 use alys_store::{Database, StoreConfig};
 use std::convert::Infallible;
@@ -96,7 +97,8 @@ async fn run(scene: &Scene, folder: &std::path::Path) -> (Vec<Duration>, Vec<Dur
         events: broadcast::channel::<ChainEvent>(1024).0,
         gossip: broadcast::channel::<Gossip>(1024).0,
         may_sign: None,
-        bitcoin: NodeBitcoin::Absent,
+        bitcoin: Arc::new(NodeBitcoin::Absent),
+        clock: WallClock::default(),
         engine_is_external: false,
     };
     let chain = root.add(Child::new("chain", {

@@ -1,6 +1,8 @@
 //! The node's clock: wall time for slots, watched by the monotonic clock.
 
 use alys_primitives::UnixMillis;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -11,6 +13,35 @@ pub const SETTLING: Duration = Duration::from_secs(30);
 pub fn wall_now() -> UnixMillis {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A machine's wall clock. Its monotonic clock is tokio's.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> UnixMillis + Send + Sync>);
+
+impl WallClock {
+    /// One that shows what `read` gives; it may jump.
+    pub fn new(read: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// What it shows.
+    pub fn now(&self) -> UnixMillis {
+        (self.0)()
+    }
+}
+
+/// The system's.
+impl Default for WallClock {
+    fn default() -> Self {
+        Self::new(wall_now)
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WallClock").field(&self.now()).finish()
+    }
 }
 
 /// Tells when wall and monotonic time have parted, which must suspend signing (protocol section 2): a member whose clock

@@ -1,7 +1,6 @@
 //! Many seeds on all cores, and what came of them together.
 
-use crate::wanted;
-use alys_sim::{Fault, Options, Violation, run};
+use crate::{Fault, Makers, Options, Violation, run_with};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -43,7 +42,7 @@ pub(crate) struct Sums {
 }
 
 /// Runs seeds from `first.seed` on, each twice if `twice`, until all are done or one fails.
-pub(crate) fn run_all(first: &Options, seeds: u64, threads: Option<usize>, twice: bool) -> Sums {
+pub(crate) fn run_all(first: &Options, makers: Makers, seeds: u64, threads: Option<usize>, twice: bool) -> Sums {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (next, stop, sums) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Sums::default()));
     std::thread::scope(|scope| {
@@ -55,7 +54,7 @@ pub(crate) fn run_all(first: &Options, seeds: u64, threads: Option<usize>, twice
                         break;
                     }
                     let options = Options { seed: first.seed.saturating_add(ahead), ..first.clone() };
-                    let broken = one(&options, twice, &sums);
+                    let broken = one(&options, makers, twice, &sums);
                     if broken {
                         stop.store(true, Ordering::Relaxed);
                     }
@@ -66,13 +65,13 @@ pub(crate) fn run_all(first: &Options, seeds: u64, threads: Option<usize>, twice
     sums.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn one(options: &Options, twice: bool, sums: &Mutex<Sums>) -> bool {
-    let report = run(options);
+fn one(options: &Options, makers: Makers, twice: bool, sums: &Mutex<Sums>) -> bool {
+    let report = run_with(options, makers);
     let mut violation = report.violation.clone();
     let mut runs = 1;
     if twice && violation.is_none() {
         runs = 2;
-        let again = run(options);
+        let again = run_with(options, makers);
         if again.trace != report.trace {
             let what = "the same options gave two traces".to_owned();
             violation = Some(Violation { invariant: "runs repeat", what, at_millis: report.millis });
@@ -119,11 +118,17 @@ impl Sums {
     }
 
     /// Faults and paths that should have happened and did not.
-    pub(crate) fn vacuous(&self, options: &Options, seeds: u64) -> Option<String> {
+    pub(crate) fn vacuous(&self, options: &Options, makers: Makers, seeds: u64) -> Option<String> {
         if options.plant.is_some() || seeds < SHOWS_EVERYTHING {
             return None;
         }
-        let faults = wanted(options).into_iter().filter(|fault| !self.fired.contains_key(fault)).map(Fault::name);
+        let wanted: Vec<Fault> = match &options.faults {
+            Some(faults) => faults.iter().collect(),
+            None => Fault::ALL.to_vec(),
+        };
+        let possible = makers().has_actors();
+        let wanted = wanted.into_iter().filter(|fault| possible || !fault.needs_actors());
+        let faults = wanted.filter(|fault| !self.fired.contains_key(fault)).map(Fault::name);
         let paths = PATHS.into_iter().filter(|path| options.faults.is_none() && !self.paths.contains_key(path));
         let never: Vec<&str> = faults.chain(paths).collect();
         (!never.is_empty()).then(|| never.join(", "))

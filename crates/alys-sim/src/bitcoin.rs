@@ -50,6 +50,11 @@ impl Bitcoin {
         self.best.get(height).map(|block| bytes(block.block_hash()))
     }
 
+    /// Whether a block is on the best branch.
+    pub(crate) fn has(&self, hash: &B256) -> bool {
+        (0..=self.height()).rev().any(|height| self.hash_at(height) == Some(*hash))
+    }
+
     /// Headers of the best branch from a height on.
     pub(crate) fn headers_from(&self, height: usize, most: usize) -> Vec<BitcoinHeaderBytes> {
         let headers = self.best.iter().skip(height).take(most);

@@ -52,11 +52,15 @@ pub enum Fault {
     BitcoinReorg,
     /// A quorum pauses the peg's directions and resumes them.
     PegPause,
+    /// A node's chain actor panics in the middle of its work; only where the machines have actors.
+    ActorPanic,
+    /// One node's disk is damaged, which is noticed: it begins again with nothing but its signing record.
+    DiskLoss,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Delay,
         Self::Loss,
         Self::Duplicate,
@@ -80,6 +84,8 @@ impl Fault {
         Self::PegTraffic,
         Self::BitcoinReorg,
         Self::PegPause,
+        Self::ActorPanic,
+        Self::DiskLoss,
     ];
 
     /// Its name on the command line and in reports.
@@ -108,12 +114,19 @@ impl Fault {
             Self::PegTraffic => "peg-traffic",
             Self::BitcoinReorg => "bitcoin-reorg",
             Self::PegPause => "peg-pause",
+            Self::ActorPanic => "actor-panic",
+            Self::DiskLoss => "disk-loss",
         }
     }
 
     /// Whether it takes a chain with a peg.
     pub fn needs_peg(self) -> bool {
         matches!(self, Self::PegTraffic | Self::BitcoinReorg | Self::PegPause)
+    }
+
+    /// Whether it takes machines with actors.
+    pub fn needs_actors(self) -> bool {
+        self == Self::ActorPanic
     }
 
     /// Whether it takes a member that breaks the rules.
@@ -142,9 +155,10 @@ impl FaultSet {
 
     /// A random half, as each seed picks its own.
     pub fn swarm(dice: &mut Dice) -> Self {
-        // The peg's have dice of their own: a seed without them is the run that it was before there were any.
+        // These have dice of their own: a seed without them is the run that it was before there were any.
         let mut own = dice.clone().fork();
-        let on = |fault: &Fault| if fault.needs_peg() { own.once_in(2) } else { dice.once_in(2) };
+        let is_later = |fault: &Fault| fault.needs_peg() || matches!(fault, Fault::ActorPanic | Fault::DiskLoss);
+        let on = |fault: &Fault| if is_later(fault) { own.once_in(2) } else { dice.once_in(2) };
         Self(Fault::ALL.into_iter().filter(on).collect())
     }
 

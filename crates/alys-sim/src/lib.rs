@@ -1,8 +1,8 @@
 //! A seeded, deterministic simulator that tries to break the chain core.
 //!
 //! A run is decided by its [`Options`] alone: the same options give the same [`Report::trace`]. One thread and one queue
-//! of events drive real cores ([`alys_chain::Chain`]) with simulated machines around them: disks that lose what was not
-//! synced, signers with a signing record, engines that give no answer, clocks that are wrong, a network that delays,
+//! of events drive [machines](machine), real cores ([`alys_chain::Chain`]) or what another crate puts around them, with
+//! simulated surroundings: disks that lose what was not synced, signers with a signing record, engines that give no answer, clocks that are wrong, a network that delays,
 //! loses, doubles and splits, members that break the rules and miners that lie. After the faults comes a calm end, in
 //! which everything must heal.
 //!
@@ -11,15 +11,18 @@
 //! - what must hold lies in `invariants/`, one per file, each with its own books;
 //! - mistakes made on purpose ([`Plant`]) are found, or the simulator is broken.
 //!
-//! Deliberately absent: wall clocks, threads within a run, hash-ordered maps, the node's actors.
+//! Deliberately absent: wall clocks, threads within a run, hash-ordered maps, the node's actors (`alys-node-sim` has them).
 
 #![forbid(unsafe_code)]
 
 mod adversary;
+mod batch;
 mod bitcoin;
+pub mod command;
 mod dice;
 mod faults;
 mod invariants;
+pub mod machine;
 mod miner;
 mod minimise;
 mod node;
@@ -36,15 +39,29 @@ pub use options::{MAX_NODES, Options};
 pub use report::{Report, Violation};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs to the end or to the first violation. A panic of the code under test is a violation, too.
-pub fn run(options: &Options) -> Report {
-    tell(options, false).0
+/// How a run's machines are made.
+pub type Makers = fn() -> Box<dyn machine::Maker>;
+
+/// Machines of nothing but cores.
+pub fn cores() -> Box<dyn machine::Maker> {
+    Box::new(machine::Cores)
 }
 
-/// As [`run`], with a line for each event.
-pub fn tell(options: &Options, story: bool) -> (Report, Vec<String>) {
+/// Runs cores to the end or to the first violation.
+pub fn run(options: &Options) -> Report {
+    run_with(options, cores)
+}
+
+/// Runs machines to the end or to the first violation. A panic of the code under test is a violation, too.
+pub fn run_with(options: &Options, makers: Makers) -> Report {
+    tell(options, makers, false).0
+}
+
+/// As [`run_with`], with a line for each event.
+pub fn tell(options: &Options, makers: Makers, story: bool) -> (Report, Vec<String>) {
     let options = options.clone();
-    catch_unwind(AssertUnwindSafe(|| world::World::new(options, story).run())).unwrap_or_else(|panic| {
+    let run = AssertUnwindSafe(|| world::World::new(options, makers(), story).run());
+    catch_unwind(run).unwrap_or_else(|panic| {
         let what = panic
             .downcast_ref::<String>()
             .cloned()

@@ -1,18 +1,18 @@
 //! Makes a failing run smaller: fewer faults, less time, fewer nodes, as long as it fails in the same way.
 
-use crate::{Options, run};
+use crate::{Makers, Options, run_with};
 
 /// The fewest nodes that can lose one and still have a quorum.
 const FEWEST_NODES: usize = 4;
 
 /// The smallest run found that breaks the same invariant, or `None` if the run as given breaks none. `tried` is called
 /// after each attempt with whether it still fails.
-pub fn minimise(options: &Options, mut tried: impl FnMut(&Options, bool)) -> Option<Options> {
-    let first = run(options);
+pub fn minimise(options: &Options, makers: Makers, mut tried: impl FnMut(&Options, bool)) -> Option<Options> {
+    let first = run_with(options, makers);
     let invariant = first.violation?.invariant;
     let mut best = Options { faults: Some(first.faults), byzantine: Some(first.byzantine), ..options.clone() };
     let mut fails = |candidate: &Options| {
-        let fails = run(candidate).violation.is_some_and(|violation| violation.invariant == invariant);
+        let fails = run_with(candidate, makers).violation.is_some_and(|violation| violation.invariant == invariant);
         tried(candidate, fails);
         fails
     };

@@ -1,18 +1,21 @@
-//! One simulated node: a real core, with a disk, a signer, an engine and a clock that can fail.
+//! One simulated node: a machine, with a disk, a signer, an engine and a clock that can fail.
 
-use crate::dice::Dice;
+use crate::{
+    dice::Dice,
+    machine::{Clock, Machine, Maker, Start},
+};
 use alys_chain::{
-    Chain, ChainConfig, RestoreError,
+    Chain, ChainConfig,
     testing::{FakeExecutor, FakeSigner, Fixture, StoreModel},
 };
-use alys_primitives::{Root, UnixMillis};
+use alys_primitives::Root;
 use std::collections::BTreeMap;
 
 /// Everything of one machine.
 #[derive(Debug)]
 pub(crate) struct SimNode {
-    /// The core; none while the node is down.
-    pub(crate) chain: Option<Chain>,
+    /// What runs; none while the node is down.
+    pub(crate) machine: Option<Box<dyn Machine>>,
     pub(crate) executor: FakeExecutor,
     pub(crate) signer: FakeSigner,
     pub(crate) store: StoreModel,
@@ -41,7 +44,7 @@ impl SimNode {
     pub(crate) fn new(fixture: &Fixture, index: usize, dice: Dice) -> Self {
         let config = fixture.config(Some(index));
         Self {
-            chain: Some(fixture.genesis(config.clone())),
+            machine: None,
             executor: FakeExecutor::new(fixture.spec.evm.genesis_hash),
             signer: FakeSigner::new(fixture.keys[index].clone(), fixture.scheme),
             store: StoreModel::default(),
@@ -58,19 +61,19 @@ impl SimNode {
         }
     }
 
-    /// What its clock shows at a true time.
-    pub(crate) fn clock(&self, now: u64) -> UnixMillis {
-        UnixMillis(now.saturating_add_signed(self.skew))
+    /// Its clocks at a true time.
+    pub(crate) fn clock(&self, now: u64) -> Clock {
+        Clock { now, skew: self.skew }
     }
 
-    /// The true time at which its clock shows `local`.
-    pub(crate) fn true_time(&self, local: UnixMillis) -> u64 {
-        local.0.saturating_add_signed(self.skew.saturating_neg())
+    /// The core; none while the node is down or starts.
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.machine.as_ref().and_then(|machine| machine.core())
     }
 
     /// The machine stops. The first `kept` writes that were not synced survive.
     pub(crate) fn crash(&mut self, kept: usize) {
-        self.chain = None;
+        self.machine = None;
         self.store.crash(kept);
         self.boot += 1;
         self.tick_at = None;
@@ -79,9 +82,19 @@ impl SimNode {
         self.asked.clear();
     }
 
-    /// The machine starts again from its disk.
-    pub(crate) fn restart(&mut self, fixture: &Fixture) -> Result<(), RestoreError> {
-        self.chain = Some(fixture.restore(self.config.clone(), self.store.restored())?);
+    /// The machine starts from its disk.
+    pub(crate) fn boot(
+        &mut self,
+        node: usize,
+        now: u64,
+        fixture: &Fixture,
+        maker: &mut dyn Maker,
+    ) -> Result<(), String> {
+        let (config, disk) = (self.config.clone(), self.store.restored());
+        let (clock, boot) = (self.clock(now), self.boot);
+        let seed = self.dice.clone().below(u64::MAX) ^ boot;
+        let start = Start { fixture, node, config, disk, clock, boot, seed };
+        self.machine = Some(maker.boot(start)?);
         Ok(())
     }
 }

@@ -53,6 +53,8 @@ struct Attempt {
 #[derive(Clone, Copy, Debug)]
 struct Next {
     slot: Slot,
+    /// The slot after which it is the first of ours.
+    after: Slot,
     epoch: Epoch,
     begin: UnixMillis,
 }
@@ -96,9 +98,8 @@ impl Chain {
         let too_late = self.now > start.saturating_add(self.config.production_deadline);
         let (fresh, stale) = match &self.production.attempt {
             None => (true, false),
-            Some(attempt) if attempt.slot < slot => (true, false),
-            // The clock was set back: the slot was had before.
-            Some(attempt) if attempt.slot > slot => (false, false),
+            // A later one is of before the clock was set back. If that slot was signed for, the signer refuses this one.
+            Some(attempt) if attempt.slot != slot => (true, false),
             Some(attempt) => match &attempt.stage {
                 Stage::Building(_) | Stage::Ready(_) => (false, attempt.parent != parent),
                 Stage::Retry(at) => (false, attempt.parent != parent || *at <= self.now),
@@ -110,7 +111,7 @@ impl Chain {
                 && rules.federation.author(self.constants.genesis_root, rules.epoch, slot) == index
                 && !too_late;
             if fresh {
-                self.close_attempt();
+                self.leave_attempt(slot);
             }
             if ours {
                 self.begin_attempt(slot, parent, rules, index);
@@ -274,7 +275,18 @@ impl Chain {
         }
     }
 
-    /// Leaves the attempt at an earlier slot behind.
+    /// Goes on to a slot. What was begun for a later one, before the clock was set back, is begun again when that comes, unless it
+    /// was signed for or is about to be.
+    fn leave_attempt(&mut self, slot: Slot) {
+        let later = self.production.attempt.as_ref().filter(|attempt| attempt.slot > slot);
+        match later.map(|attempt| &attempt.stage) {
+            Some(Stage::Building(_) | Stage::Retry(_) | Stage::Ready(_)) => self.production.attempt = None,
+            Some(Stage::Signing { .. } | Stage::Done) => {}
+            None => self.close_attempt(),
+        }
+    }
+
+    /// Gives up the attempt at a slot that has passed.
     fn close_attempt(&mut self) {
         if let Some(attempt) = self.production.attempt.take() {
             if !matches!(attempt.stage, Stage::Done) {
@@ -301,7 +313,8 @@ impl Chain {
             self.production.next = None;
             return;
         };
-        if self.production.next.is_some_and(|next| next.slot > slot && next.epoch == rules.epoch) {
+        let holds = |next: Next| next.after <= slot && slot < next.slot && next.epoch == rules.epoch;
+        if self.production.next.is_some_and(holds) {
             return;
         }
         let members = u64::try_from(rules.federation.len()).unwrap_or(LOOK_AHEAD);
@@ -309,10 +322,11 @@ impl Chain {
         self.production.next = (1..=rounds)
             .map(|ahead| slot.saturating_add(ahead))
             .find(|next| rules.federation.author(self.constants.genesis_root, rules.epoch, *next) == index)
-            .map(|slot| Next {
-                slot,
+            .map(|next| Next {
+                slot: next,
+                after: slot,
                 epoch: rules.epoch,
-                begin: self.constants.spec.slot_start_millis(slot).saturating_sub(self.lead()),
+                begin: self.constants.spec.slot_start_millis(next).saturating_sub(self.lead()),
             });
     }
 }

@@ -39,11 +39,17 @@ pub enum Plant {
     SkippedSync,
     /// The signing record does not survive a crash. Not in the core but in the simulated signer.
     LostSigningRecord,
+    /// A write counts as durable as soon as it was handed to storage. Not in the core but in the actor around it, as those below.
+    WrittenTooEarly,
+    /// What is written while another write is on its way is forgotten.
+    BatchForgotten,
+    /// A new time to wake the core does not replace the one that it had named before.
+    TimerLost,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::CountStrangers,
         Self::HalfIsQuorum,
         Self::ReleaseBeforePersist,
@@ -62,6 +68,9 @@ impl Plant {
         Self::PauseIgnored,
         Self::SkippedSync,
         Self::LostSigningRecord,
+        Self::WrittenTooEarly,
+        Self::BatchForgotten,
+        Self::TimerLost,
     ];
 
     /// Its name on the command line.
@@ -85,6 +94,14 @@ impl Plant {
             Self::PauseIgnored => "pause-ignored",
             Self::SkippedSync => "skipped-sync",
             Self::LostSigningRecord => "lost-signing-record",
+            Self::WrittenTooEarly => "written-too-early",
+            Self::BatchForgotten => "batch-forgotten",
+            Self::TimerLost => "timer-lost",
         }
+    }
+
+    /// Whether it is a mistake of the actor around the core, which only a simulation of actors can make.
+    pub fn is_of_actors(self) -> bool {
+        matches!(self, Self::WrittenTooEarly | Self::BatchForgotten | Self::TimerLost)
     }
 }

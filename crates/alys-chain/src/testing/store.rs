@@ -103,6 +103,12 @@ impl StoreModel {
         Some((Arc::clone(block), self.disk.certificates.get(root).cloned()))
     }
 
+    /// A stored block with what its receipts say.
+    pub fn stored(&self, root: &Root) -> Option<RestoredBlock> {
+        let (block, fees, burns) = self.disk.blocks.get(root)?;
+        Some(RestoredBlock { block: block.as_ref().clone(), fees: *fees, burns: burns.clone() })
+    }
+
     /// The block that the head's chain has at a height.
     pub fn canonical(&self, height: Height) -> Option<Root> {
         self.disk.canonical.get(&height).copied()

@@ -13,6 +13,7 @@ use crate::actors::{Fatal, HandOver};
 use crate::bitcoin::NodeBitcoin;
 use crate::bridge::{BridgeActor, BridgePorts, BridgeView, CustodyChoice, custody_keys};
 use crate::chain_files::ChainFiles;
+use crate::clock::WallClock;
 use crate::config::{Config, ExecutionSection};
 use crate::execution::{EmbeddedFiles, Evm, open_client, start_embedded};
 use crate::gateway::{AlysRpc, FederationRpc, MiningRpc, NetworkRpc, PegRpc};
@@ -234,7 +235,8 @@ impl NodeBuilder {
                 events: events.clone(),
                 gossip: gossip.clone(),
                 may_sign: network_config.as_ref().map(|_| may_sign_view),
-                bitcoin: bitcoin.clone(),
+                bitcoin: Arc::new(bitcoin.clone()),
+                clock: WallClock::default(),
             };
             let spec = spec.clone();
             let chain_config = ChainActorConfig { core: chain_config, performance_targets: config.performance };

@@ -111,6 +111,15 @@ impl Invariant for Durability {
         Ok(())
     }
 
+    fn disk_lost(&mut self, node: usize) {
+        self.blocks.remove(&node);
+        self.dropped.remove(&node);
+        self.work.remove(&node);
+        self.proofs.remove(&node);
+        self.changes.remove(&node);
+        self.pauses.remove(&node);
+    }
+
     fn restarted(&mut self, _: &Truth, node: usize, chain: &Chain, store: &StoreModel) -> Check {
         self.compare(node, chain, store)
     }

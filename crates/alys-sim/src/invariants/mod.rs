@@ -84,6 +84,9 @@ pub(crate) trait Invariant {
         Ok(())
     }
 
+    /// A node has lost everything but its signing record.
+    fn disk_lost(&mut self, node: usize) {}
+
     /// A node has started again from its store.
     fn restarted(&mut self, truth: &Truth, node: usize, chain: &Chain, store: &StoreModel) -> Check {
         Ok(())

@@ -28,6 +28,10 @@ impl Invariant for Monotone {
         Ok(())
     }
 
+    fn disk_lost(&mut self, node: usize) {
+        self.seen.remove(&node);
+    }
+
     fn restarted(&mut self, truth: &Truth, node: usize, chain: &Chain, _: &StoreModel) -> Check {
         self.view(truth, node, &chain.view())
     }

@@ -1,38 +1,83 @@
-//! Between a core and its machine: inputs in, effects carried out, with the latencies of disk, engine and signer.
+//! Between a machine and its surroundings: facts in, wishes carried out, with the latencies of disk, engine and signer.
 
 use super::{Event, World};
-use crate::{Fault, invariants::Acknowledged};
+use crate::{
+    Fault,
+    invariants::Acknowledged,
+    machine::{Fact, Found, Question, Told, Wish},
+};
 use alys_chain::{
-    ChainEvent, ChainWrite, Effect, ImportOutcome, Input, Offence, PendingReason, SignRequest, testing::Plant,
+    Chain, ChainEvent, ChainWrite, Effect, ImportOutcome, Input, Offence, PendingReason, SignRequest, testing::Plant,
 };
 use alys_primitives::U256;
 
 impl World {
-    /// Gives a core a fact and carries out what follows.
+    /// Gives a machine an answer, a suggestion or the time, and carries out what follows.
     pub(super) fn feed(&mut self, node: usize, input: Input) {
-        let durable = matches!(input, Input::Durable { .. });
-        let now = self.nodes[node].clock(self.now);
-        let Some(chain) = self.nodes[node].chain.as_mut() else { return };
-        if chain.handle(now, input).is_err() {
+        self.tell(node, Fact::Input(input));
+    }
+
+    /// Tells a machine something and carries out what follows.
+    pub(super) fn tell(&mut self, node: usize, fact: Fact) -> Told {
+        let durable = matches!(fact, Fact::Input(Input::Durable { .. }));
+        let tick = matches!(fact, Fact::Input(Input::Tick));
+        let clock = self.nodes[node].clock(self.now);
+        let Some(machine) = self.nodes[node].machine.as_mut() else { return Told::NotTaken };
+        let told = machine.tell(clock, fact);
+        if told == Told::NotTaken {
             self.path("inputs refused");
         }
         self.drain(node);
         if durable {
             self.look(node);
         }
+        if tick && !self.maker.has_actors() {
+            self.rests(node);
+        }
         self.arm(node);
+        told
     }
 
-    /// Carries out all effects.
+    /// Carries out all wishes.
     pub(super) fn drain(&mut self, node: usize) {
-        while let Some(effect) = self.nodes[node].chain.as_mut().and_then(alys_chain::Chain::poll_effect) {
-            self.carry_out(node, effect);
+        while let Some(wish) = self.nodes[node].machine.as_mut().and_then(|machine| machine.poll_wish()) {
+            match wish {
+                Wish::Effect(effect) => self.carry_out(node, effect),
+                Wish::Read { id, what } => self.read(node, id, what),
+                Wish::AskBitcoin { id, blocks } => {
+                    let known = self.bitcoin_has(&blocks);
+                    let latency = self.nodes[node].dice.between(1, 60);
+                    self.answer(node, latency, Fact::Bitcoin { id, known });
+                }
+                Wish::Restored(chain) => self.restored(node, &chain),
+                Wish::Failed => self.path("actors restarted"),
+                Wish::Ended => {
+                    self.path("processes ended");
+                    self.stop(node);
+                }
+                Wish::Broken(what) => {
+                    if self.is_honest(node) {
+                        self.violate("actors keep their promises", format!("node {node}: {what}"));
+                    }
+                }
+            }
         }
+    }
+
+    fn read(&mut self, node: usize, id: u64, what: Question) {
+        let store = &self.nodes[node].store;
+        let found = match what {
+            Question::Everything => Found::Everything(store.restored()),
+            Question::Height(height) => Found::Block(store.canonical(height).and_then(|root| store.stored(&root))),
+            Question::Root(root) => Found::Block(store.stored(&root)),
+        };
+        let latency = self.nodes[node].dice.between(1, 20);
+        self.answer(node, latency, Fact::Read { id, found: Box::new(found) });
     }
 
     /// Looks at what readers of a node see.
     pub(super) fn look(&mut self, node: usize) {
-        let Some(chain) = &self.nodes[node].chain else { return };
+        let Some(chain) = self.nodes[node].chain() else { return };
         if !self.is_honest(node) {
             return;
         }
@@ -41,20 +86,29 @@ impl World {
         self.inspect(|invariant, truth, _| invariant.view(truth, node, &view));
     }
 
+    /// A core that knows the time wants to hear of a later one, not of this one again.
+    fn rests(&mut self, node: usize) {
+        let sim = &self.nodes[node];
+        let wake = sim.machine.as_ref().and_then(|machine| machine.wake_at(sim.clock(self.now)));
+        if wake.is_some_and(|wake| wake <= self.now) {
+            self.violate("no busy loops", format!("node {node} was told the time and asks for it at once"));
+        }
+    }
+
     /// Makes sure that the core hears of the time when it wants to.
     pub(super) fn arm(&mut self, node: usize) {
-        let machine = &self.nodes[node];
-        let Some((local, _)) = machine.chain.as_ref().and_then(alys_chain::Chain::poll_timeout) else { return };
-        let due = machine.true_time(local).max(self.now + 1);
-        if machine.tick_at.is_none_or(|at| due < at) {
+        let sim = &self.nodes[node];
+        let wake = sim.machine.as_ref().and_then(|machine| machine.wake_at(sim.clock(self.now)));
+        let Some(due) = wake.map(|due| due.max(self.now + 1)) else { return };
+        if sim.tick_at.is_none_or(|at| due < at) {
             self.nodes[node].tick_at = Some(due);
             self.at(due, Event::Tick { node, at: due });
         }
     }
 
-    fn answer(&mut self, node: usize, latency: u64, input: Input) {
+    fn answer(&mut self, node: usize, latency: u64, fact: Fact) {
         let boot = self.nodes[node].boot;
-        self.at(self.now + latency, Event::Answer { node, boot, input });
+        self.at(self.now + latency, Event::Answer { node, boot, fact: Box::new(fact) });
     }
 
     fn carry_out(&mut self, node: usize, effect: Effect) {
@@ -67,13 +121,13 @@ impl World {
                 };
                 let result = machine.executor.build(parent_execution_hash, &attributes);
                 let latency = machine.dice.between(1, 120);
-                self.answer(node, latency, Input::Built { id, result });
+                self.answer(node, latency, Fact::Input(Input::Built { id, result }));
             }
             Effect::Execute { id, block } => {
                 let machine = &mut self.nodes[node];
                 let outcome = machine.executor.execute(&block);
                 let latency = machine.dice.between(1, 60);
-                self.answer(node, latency, Input::Executed { id, outcome });
+                self.answer(node, latency, Fact::Input(Input::Executed { id, outcome }));
             }
             Effect::Sign { id, request } => {
                 let result = self.nodes[node].signer.answer(&request);
@@ -81,7 +135,7 @@ impl World {
                     self.signed(node, &request);
                 }
                 let latency = self.nodes[node].dice.between(1, 8);
-                self.answer(node, latency, Input::Signed { id, result });
+                self.answer(node, latency, Fact::Input(Input::Signed { id, result }));
             }
             Effect::Persist { id, batch } => {
                 self.note("persist", node, batch.state_root.as_slice());
@@ -117,8 +171,7 @@ impl World {
             Effect::AuxPowProcessed { hash, outcome } => {
                 self.note("work", node, hash.as_slice());
                 let queued = self.nodes[node]
-                    .chain
-                    .as_ref()
+                    .chain()
                     .is_some_and(|chain| chain.queued_auxpow().any(|(known, _)| *known == hash));
                 if outcome.is_ok() && self.is_honest(node) && queued {
                     self.inspect(|invariant, _, _| invariant.acknowledged(node, Acknowledged::Work(hash)));
@@ -126,7 +179,7 @@ impl World {
             }
             Effect::FederationProcessed { change_root, outcome } => {
                 self.note("federation", node, change_root.as_slice());
-                let waits = self.nodes[node].chain.as_ref().and_then(alys_chain::Chain::waiting_change);
+                let waits = self.nodes[node].chain().and_then(alys_chain::Chain::waiting_change);
                 let waits = waits.is_some_and(|change| alys_chain::change_root(change) == change_root);
                 if outcome.is_ok() && waits && self.is_honest(node) {
                     let what = Acknowledged::Change(change_root);
@@ -135,7 +188,7 @@ impl World {
             }
             Effect::PauseProcessed { pause_root, outcome } => {
                 self.note("pause", node, pause_root.as_slice());
-                let waits = self.nodes[node].chain.as_ref().and_then(alys_chain::Chain::waiting_pause);
+                let waits = self.nodes[node].chain().and_then(alys_chain::Chain::waiting_pause);
                 let waits = waits.is_some_and(|pause| alys_chain::peg::pause_root(pause) == pause_root);
                 if outcome.is_ok() && waits && self.is_honest(node) {
                     let what = Acknowledged::Pause(pause_root);
@@ -167,7 +220,7 @@ impl World {
             }
         }
         if self.is_honest(node) {
-            self.inspect(|invariant, truth, nodes| match &nodes[node].chain {
+            self.inspect(|invariant, truth, nodes| match nodes[node].chain() {
                 Some(chain) => invariant.written(truth, node, chain, write),
                 None => Ok(()),
             });
@@ -222,24 +275,45 @@ impl World {
 
     /// A machine starts again.
     pub(super) fn restart(&mut self, node: usize) {
-        if self.nodes[node].chain.is_some() {
+        if self.nodes[node].machine.is_some() {
             return;
         }
         self.note("restart", node, &[]);
         self.path("restarts");
-        if let Err(error) = self.nodes[node].restart(&self.fixture) {
-            self.violate("S7 replay equals the run", format!("node {node} can't start again: {error}"));
+        if !self.boot(node) {
             return;
         }
+        if !self.maker.has_actors() {
+            self.compare_with_disk(node, None);
+        }
+        self.drain(node);
+        self.feed(node, Input::Tick);
+    }
+
+    /// Starts a machine from its disk; `false` if that is none of a chain.
+    pub(super) fn boot(&mut self, node: usize) -> bool {
+        if let Err(error) = self.nodes[node].boot(node, self.now, &self.fixture, self.maker.as_mut()) {
+            self.violate("S7 replay equals the run", format!("node {node} can't start again: {error}"));
+            return false;
+        }
         self.nodes[node].stale = Some(self.nodes[node].store.clone());
+        true
+    }
+
+    /// An actor, or all of them, read the disk and went on from there.
+    fn restored(&mut self, node: usize, chain: &Chain) {
+        self.path("chains restored");
+        self.compare_with_disk(node, Some(chain));
+    }
+
+    /// What was acknowledged must be in a chain that was read from the disk: the one given, or the machine's own.
+    fn compare_with_disk(&mut self, node: usize, chain: Option<&Chain>) {
         if self.is_honest(node) {
-            self.inspect(|invariant, truth, nodes| match &nodes[node].chain {
+            self.inspect(|invariant, truth, nodes| match chain.or(nodes[node].chain()) {
                 Some(chain) => invariant.restarted(truth, node, chain, &nodes[node].store),
                 None => Ok(()),
             });
         }
-        self.drain(node);
-        self.feed(node, Input::Tick);
     }
 
     fn told(&mut self, node: usize, event: &ChainEvent) {
@@ -256,7 +330,7 @@ impl World {
                 self.path("equivocations proven");
                 let offence = Offence { epoch: *epoch, member: *member, proposal: *proposal };
                 // It may be forgotten again before the word of it is out.
-                let known = self.nodes[node].chain.iter().any(|chain| chain.known_proofs().any(|it| it == offence));
+                let known = self.nodes[node].chain().iter().any(|chain| chain.known_proofs().any(|it| it == offence));
                 if known {
                     self.inspect(|invariant, _, _| invariant.acknowledged(node, Acknowledged::Proof(offence)));
                 }

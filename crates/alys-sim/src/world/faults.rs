@@ -1,12 +1,21 @@
 //! Faults that begin and end.
 
 use super::{Ending, Event, World};
-use crate::Fault;
-use alys_chain::{ChainView, Input};
+use crate::{
+    Fault,
+    machine::{Fact, Told},
+};
+use alys_chain::{
+    ChainView, Input, Message,
+    testing::{FakeExecutor, StoreModel},
+};
 use alys_primitives::{Address, Member, VariableList};
 
+/// The fewest nodes of which one may lose its disk.
+const FEWEST_DISKS: usize = 4;
+
 /// Faults that begin at a time of the dice's choice; the others happen to messages, writes and members.
-const TIMED: [Fault; 10] = [
+const TIMED: [Fault; 12] = [
     Fault::Partition,
     Fault::Crash,
     Fault::ClockSkew,
@@ -17,6 +26,8 @@ const TIMED: [Fault; 10] = [
     Fault::EpochChange,
     Fault::BitcoinReorg,
     Fault::PegPause,
+    Fault::ActorPanic,
+    Fault::DiskLoss,
 ];
 
 impl World {
@@ -26,7 +37,8 @@ impl World {
         }
         let next = self.now + self.dice.between(500, 6_000);
         self.at(next, Event::Fault);
-        let on: Vec<Fault> = TIMED.into_iter().filter(|fault| self.faults.has(*fault)).collect();
+        let possible = |fault: &Fault| self.faults.has(*fault) && (self.maker.has_actors() || !fault.needs_actors());
+        let on: Vec<Fault> = TIMED.into_iter().filter(possible).collect();
         let index = self.dice.index(on.len());
         let Some(fault) = on.get(index).copied() else { return };
         let node = self.dice.index(self.nodes.len());
@@ -46,7 +58,7 @@ impl World {
                 self.at(until, Event::End(Ending::Partition));
                 true
             }
-            Fault::Crash if self.nodes[node].chain.is_some() => {
+            Fault::Crash if self.nodes[node].machine.is_some() => {
                 if self.faults.has(Fault::LostWrites) && self.dice.once_in(2) {
                     self.nodes[node].doomed = true;
                 } else {
@@ -63,7 +75,8 @@ impl World {
                 let jump = i64::try_from(self.dice.between(3_000, 40_000)).unwrap_or(0);
                 self.nodes[node].skew = if self.dice.once_in(2) { jump } else { -jump };
                 // Signing suspends while clocks disagree (protocol section 2).
-                self.nodes[node].signer.suspended = true;
+                // A machine with actors notices it by itself.
+                self.nodes[node].signer.suspended = !self.maker.has_actors();
                 let until = self.now + self.dice.between(1_000, 10_000);
                 self.at(until, Event::End(Ending::Clock { node }));
                 self.feed(node, Input::Tick);
@@ -91,6 +104,12 @@ impl World {
                 let (pegin_paused, pegout_paused) = (self.dice.once_in(2), self.dice.once_in(2));
                 self.decide_pause(pegin_paused, pegout_paused)
             }
+            Fault::DiskLoss if self.can_lose_disk(node) => {
+                self.stop(node);
+                self.lose_disk(node);
+                true
+            }
+            Fault::ActorPanic => self.tell(node, Fact::Panic) == Told::Taken,
             Fault::Delay
             | Fault::Loss
             | Fault::Duplicate
@@ -110,8 +129,25 @@ impl World {
             | Fault::ForgedEvidence
             | Fault::LyingMiner
             | Fault::NoMiner
-            | Fault::PegTraffic => false,
+            | Fault::PegTraffic
+            | Fault::DiskLoss => false,
         }
+    }
+
+    /// One disk in a run, where enough others keep what is acknowledged.
+    fn can_lose_disk(&self, node: usize) -> bool {
+        !self.disk_lost && self.nodes.len() >= FEWEST_DISKS && self.nodes[node].machine.is_some()
+    }
+
+    /// The operator of a stopped machine keeps its signing record and removes all else.
+    fn lose_disk(&mut self, node: usize) {
+        self.disk_lost = true;
+        self.nodes[node].store = StoreModel::default();
+        self.nodes[node].executor = FakeExecutor::new(self.fixture.spec.evm.genesis_hash);
+        self.inspect(|invariant, _, _| {
+            invariant.disk_lost(node);
+            Ok(())
+        });
     }
 
     /// A machine stops, for a moment or for longer.
@@ -155,7 +191,7 @@ impl World {
     fn change_federation(&mut self) -> bool {
         let up = self.up();
         let Some(node) = self.pick(&up) else { return false };
-        let Some(chain) = &self.nodes[node].chain else { return false };
+        let Some(chain) = self.nodes[node].chain() else { return false };
         let view = chain.view();
         let (epoch, verifier) = (view.epoch, chain.verifier());
         let mut members: Vec<Member> = view.members.to_vec();
@@ -171,13 +207,7 @@ impl World {
         let custody = VariableList::new(custody.into_iter().collect()).unwrap_or_default();
         let root = verifier.federation_signing_root(epoch, &list, &custody);
         let change = self.forge.federation_change(root, epoch, members, custody, &signers);
-        match verifier.federation_change(change) {
-            Ok(change) => {
-                self.feed(node, Input::FederationChange(change));
-                true
-            }
-            Err(_) => false,
-        }
+        self.tell(node, Fact::Message { message: Message::FederationChange(change), peer: None }) != Told::Refused
     }
 
     /// The nodes of an epoch's members, each with its index.
@@ -199,14 +229,14 @@ impl World {
             machine.executor.down = false;
             machine.frozen_until = self.now;
             machine.tick_at = None;
-            if machine.chain.is_none() {
+            if machine.machine.is_none() {
                 self.restart(node);
             } else {
                 self.feed(node, Input::Tick);
             }
         }
         self.resume_peg();
-        let finalized = self.nodes.iter().filter_map(|node| node.chain.as_ref());
+        let finalized = self.nodes.iter().filter_map(|node| node.chain());
         self.finalized_at_calm = finalized.map(|chain| chain.view().finalized.height.0).max().unwrap_or(0);
     }
 }

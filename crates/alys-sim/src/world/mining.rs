@@ -1,8 +1,12 @@
 //! Merged miners.
 
 use super::{Event, World};
-use crate::{Fault, miner};
-use alys_chain::{Input, testing::mine};
+use crate::{
+    Fault,
+    machine::{Fact, Told},
+    miner,
+};
+use alys_chain::{Message, testing::mine};
 use alys_primitives::{Address, AuxPowRecord, TreeHash as _};
 
 impl World {
@@ -18,8 +22,8 @@ impl World {
             return;
         }
         let payout = Address::repeat_byte(u8::try_from(self.dice.between(1, 200)).unwrap_or(1));
-        let Some(chain) = &self.nodes[node].chain else { return };
-        let Ok(template) = chain.auxpow_template(payout, self.nodes[node].clock(self.now)) else { return };
+        let Some(chain) = self.nodes[node].chain() else { return };
+        let Ok(template) = chain.auxpow_template(payout, self.nodes[node].clock(self.now).wall()) else { return };
         self.salt += 1;
         if self.faults.has(Fault::LyingMiner) && self.dice.once_in(2) {
             let record = miner::wrong(template.bundle.clone(), &mut self.dice, self.salt);
@@ -39,10 +43,9 @@ impl World {
     }
 
     fn submit(&mut self, node: usize, record: AuxPowRecord) {
-        let Some(chain) = &self.nodes[node].chain else { return };
-        match chain.verifier().auxpow(record) {
-            Ok(record) => self.feed(node, Input::AuxPow(record)),
-            Err(_) => self.path("records refused"),
+        let told = self.tell(node, Fact::Message { message: Message::AuxPow(record), peer: None });
+        if told == Told::Refused {
+            self.path("records refused");
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     adversary::Forge,
     dice::Dice,
     invariants::{self, Check, Invariant, Truth},
+    machine::{Fact, Maker},
     node::SimNode,
     wire::Wire,
 };
@@ -44,7 +45,7 @@ enum Event {
     /// A machine stops in the middle of a write.
     Crash { node: usize, boot: u64 },
     /// The engine or the signer answers.
-    Answer { node: usize, boot: u64, input: Input },
+    Answer { node: usize, boot: u64, fact: Box<Fact> },
     /// A node tells a peer of its head.
     Status { node: usize },
     /// A fault begins, of the dice's choice.
@@ -73,6 +74,7 @@ enum Ending {
 pub(crate) struct World {
     options: Options,
     faults: FaultSet,
+    maker: Box<dyn Maker>,
     fixture: Fixture,
     forge: Forge,
     dice: Dice,
@@ -88,6 +90,8 @@ pub(crate) struct World {
     /// Which side of a partition each node is on.
     sides: Option<Vec<bool>>,
     no_miner: bool,
+    /// A node has lost its disk.
+    disk_lost: bool,
     /// Who brought the message in hand.
     bringer: Option<usize>,
     records: Vec<alys_primitives::AuxPowRecord>,
@@ -108,7 +112,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(options: Options, story: bool) -> Self {
+    pub(crate) fn new(options: Options, maker: Box<dyn Maker>, story: bool) -> Self {
         let mut dice = Dice::new(options.seed);
         let (faults, byzantine) = options.settle(&mut dice);
         let scheme = if options.real_signatures { SchemeKind::Bls } else { SchemeKind::Unproven };
@@ -129,13 +133,12 @@ impl World {
             byzantine: (options.nodes - byzantine..options.nodes).collect(),
             ..Truth::default()
         };
-        if let Some(chain) = nodes.first().and_then(|node| node.chain.as_ref()) {
-            truth.learn(&chain.view());
-        }
+        truth.learn(&fixture.genesis(fixture.config(None)).view());
         let epoch_delay = fixture.spec.epoch_delay;
         let mut world = Self {
             forge: Forge::new(&fixture),
             faults,
+            maker,
             fixture,
             dice,
             start,
@@ -148,6 +151,7 @@ impl World {
             nodes,
             sides: None,
             no_miner: false,
+            disk_lost: false,
             bringer: None,
             records: Vec::new(),
             salt: 0,
@@ -172,7 +176,7 @@ impl World {
     fn begin(&mut self) {
         for node in 0..self.nodes.len() {
             self.nodes[node].signer.any_parent = self.options.plant == Some(Plant::ApproveAnything);
-            self.nodes[node].stale = Some(self.nodes[node].store.clone());
+            self.boot(node);
             self.at(self.now, Event::Tick { node, at: self.now });
             self.nodes[node].tick_at = Some(self.now);
             let first = self.now + self.dice.between(1, 3_000);
@@ -218,10 +222,10 @@ impl World {
                     }
                 }
                 Event::Synced { node, boot } => self.synced(node, boot),
-                Event::Answer { node, boot, input } => {
+                Event::Answer { node, boot, fact } => {
                     if self.nodes[node].boot == boot {
                         self.note("answer", node, &[]);
-                        self.feed(node, input);
+                        self.tell(node, *fact);
                     }
                 }
                 Event::Crash { node, boot } => {
@@ -318,12 +322,12 @@ impl World {
         }
         let honest: Vec<usize> = (0..self.nodes.len()).filter(|node| self.is_honest(*node)).collect();
         for node in &honest {
-            self.inspect(|invariant, truth, nodes| match &nodes[*node].chain {
+            self.inspect(|invariant, truth, nodes| match nodes[*node].chain() {
                 Some(chain) => invariant.ended(truth, *node, chain, &nodes[*node].store),
                 None => Ok(()),
             });
             let restored = self.fixture.restore(self.nodes[*node].config.clone(), self.nodes[*node].store.restored());
-            match (restored, &self.nodes[*node].chain) {
+            match (restored, self.nodes[*node].chain()) {
                 (Ok(again), Some(chain)) if again.state_root() == chain.state_root() => {}
                 (Ok(_), _) => self.violate("S7 replay equals the run", format!("node {node} differs after a replay")),
                 (Err(error), _) => self.violate("S7 replay equals the run", format!("node {node}: {error}")),
@@ -335,7 +339,7 @@ impl World {
     /// Liveness: once the faults stop, all agree on a head and finality goes on.
     fn healed(&mut self, honest: &[usize]) {
         let views: Vec<_> =
-            honest.iter().filter_map(|node| self.nodes[*node].chain.as_ref()).map(|chain| chain.view()).collect();
+            honest.iter().filter_map(|node| self.nodes[*node].chain()).map(|chain| chain.view()).collect();
         if views.len() < honest.len() {
             self.violate("all nodes come back", format!("{} of {} are up", views.len(), honest.len()));
             return;
@@ -362,7 +366,7 @@ impl World {
         let mut follower = self.fixture.genesis(self.fixture.config(None));
         let mut executor = alys_chain::testing::FakeExecutor::new(self.fixture.spec.evm.genesis_hash);
         let top = self.nodes[source].store.top().0;
-        let now = self.nodes[source].clock(self.now);
+        let now = self.nodes[source].clock(self.now).wall();
         for height in 1..=top {
             let store = &self.nodes[source].store;
             let found = store.canonical(alys_primitives::Height(height)).and_then(|root| store.block(&root));
@@ -401,7 +405,7 @@ impl World {
         }
         let root_of =
             |chain: &alys_chain::Chain| chain.state(&chain.view().head.root).map(alys_chain::ChainState::root);
-        let live = self.nodes[source].chain.as_ref().map(|chain| (chain.view().head.root, root_of(chain)));
+        let live = self.nodes[source].chain().map(|chain| (chain.view().head.root, root_of(chain)));
         if live != Some((follower.view().head.root, root_of(&follower))) {
             let what = format!("a follower of node {source} has another state at height {top}");
             self.violate("S7 replay equals the run", what);
@@ -413,7 +417,7 @@ impl World {
         let mut finalized = 0;
         let mut reorgs = 0;
         for node in 0..self.nodes.len() {
-            let Some(chain) = &self.nodes[node].chain else { continue };
+            let Some(chain) = self.nodes[node].chain() else { continue };
             let view = chain.view();
             height = height.max(view.head.height.0);
             finalized = finalized.max(view.finalized.height.0);
@@ -440,7 +444,7 @@ impl World {
 
     /// Nodes that are up and keep the rules.
     fn up(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|node| self.is_honest(*node) && self.nodes[*node].chain.is_some()).collect()
+        (0..self.nodes.len()).filter(|node| self.is_honest(*node) && self.nodes[*node].chain().is_some()).collect()
     }
 
     /// One of the dice's choice of these.

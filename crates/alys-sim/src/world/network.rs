@@ -3,9 +3,10 @@
 use super::{Event, World};
 use crate::{
     Fault,
+    machine::{Fact, Told},
     wire::{self, Wire},
 };
-use alys_chain::{Input, Message, PeerTag, VerifyError};
+use alys_chain::{Message, PeerTag};
 use alys_primitives::{Root, SignedBlock};
 use std::sync::Arc;
 
@@ -132,7 +133,7 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, from: usize, to: usize, wire: Wire) {
-        if self.nodes[to].chain.is_none() {
+        if self.nodes[to].machine.is_none() {
             return;
         }
         self.bringer = Some(from);
@@ -146,10 +147,16 @@ impl World {
             }
             Wire::Ask { root, above } => {
                 let machine = &self.nodes[to];
-                let answer = machine.chain.as_ref().and_then(|chain| wire::answer(chain, &machine.store, root, above));
+                let answer = machine.chain().and_then(|chain| wire::answer(chain, &machine.store, root, above));
                 if let Some(answer) = answer {
                     self.path("syncs answered");
                     self.send(to, from, answer);
+                }
+            }
+            Wire::Blocks { blocks, certificate } if self.maker.has_actors() => {
+                self.note("blocks", to, &[]);
+                if self.tell(to, Fact::Blocks { blocks, certificate, peer: tag(from) }) == Told::Refused {
+                    self.path("messages refused");
                 }
             }
             Wire::Blocks { blocks, certificate } => {
@@ -164,35 +171,29 @@ impl World {
         self.bringer = None;
     }
 
-    /// Verifies a message and gives it to the core.
+    /// Gives a machine a message.
     fn take(&mut self, from: usize, to: usize, message: Message) {
-        let Some(chain) = &self.nodes[to].chain else { return };
-        let verifier = chain.verifier();
-        let peer = PeerTag(u64::try_from(from).unwrap_or(u64::MAX));
-        let (name, input) = match message {
-            Message::Block(block) => {
-                let root = block.root();
-                let verified = verifier.block(Arc::unwrap_or_clone(block));
-                // Who fell behind by an epoch can't verify what is new, and must ask for what is between.
-                if let Err(VerifyError::UnknownEpoch { .. }) = verified {
-                    self.path("behind by an epoch");
-                    self.ask_for(to, root);
-                }
-                ("block", verified.ok().map(|block| Input::PeerBlock { block, peer }))
-            }
-            Message::Approval(approval) => ("approval", verifier.approval(approval).ok().map(Input::Approval)),
-            Message::Notarization(it) => ("certificate", verifier.notarization(it).ok().map(Input::Notarization)),
-            Message::AuxPow(record) => ("record", verifier.auxpow(record).ok().map(Input::AuxPow)),
-            Message::Evidence(evidence) => ("evidence", verifier.evidence(evidence).ok().map(Input::Evidence)),
-            Message::FederationChange(change) => {
-                ("change", verifier.federation_change(change).ok().map(Input::FederationChange))
-            }
-            Message::Pause(pause) => ("pause", verifier.pause(pause).ok().map(Input::Pause)),
+        let (name, root) = match &message {
+            Message::Block(block) => ("block", Some(block.root())),
+            Message::Approval(_) => ("approval", None),
+            Message::Notarization(_) => ("certificate", None),
+            Message::AuxPow(_) => ("record", None),
+            Message::Evidence(_) => ("evidence", None),
+            Message::FederationChange(_) => ("change", None),
+            Message::Pause(_) => ("pause", None),
         };
         self.note(name, to, &[]);
-        match input {
-            Some(input) => self.feed(to, input),
-            None => self.path("messages refused"),
+        match self.tell(to, Fact::Message { message, peer: Some(tag(from)) }) {
+            Told::Taken | Told::NotTaken => {}
+            Told::Refused => self.path("messages refused"),
+            Told::UnknownEpoch => {
+                // Who fell behind by an epoch can't verify what is new, and must ask for what is between.
+                self.path("behind by an epoch");
+                self.path("messages refused");
+                if let Some(root) = root {
+                    self.ask_for(to, root);
+                }
+            }
         }
     }
 
@@ -208,7 +209,7 @@ impl World {
         self.nodes[node].asked.insert(root, self.now);
         let others: Vec<usize> = self.others(node).into_iter().collect();
         let Some(to) = self.bringer.or_else(|| self.pick(&others)) else { return };
-        let Some(chain) = &self.nodes[node].chain else { return };
+        let Some(chain) = self.nodes[node].chain() else { return };
         let above = chain.view().finalized.height;
         self.send(node, to, Wire::Ask { root, above });
     }
@@ -226,7 +227,7 @@ impl World {
         let next = self.now + self.dice.between(2_000, 4_000);
         self.at(next, Event::Status { node });
         let others: Vec<usize> = self.others(node).into_iter().collect();
-        let Some(chain) = &self.nodes[node].chain else { return };
+        let Some(chain) = self.nodes[node].chain() else { return };
         let head = chain.view().head.root;
         let Some((block, certificate)) = self.nodes[node].store.block(&head) else { return };
         let Some(to) = self.pick(&others) else { return };
@@ -235,4 +236,9 @@ impl World {
             self.send(node, to, Wire::Gossip(Message::Notarization(certificate)));
         }
     }
+}
+
+/// A node as its peers know it.
+fn tag(node: usize) -> PeerTag {
+    PeerTag(u64::try_from(node).unwrap_or(u64::MAX))
 }

@@ -6,9 +6,10 @@ use crate::{
     Fault,
     bitcoin::{Bitcoin, input},
     dice::Dice,
+    machine::{Fact, Told},
 };
 use alys_chain::{
-    Input,
+    Input, Message,
     peg::{CustodyEntry, PauseState, PegLedger, PegOffer, PegRules},
     testing::offered_custody,
 };
@@ -268,7 +269,7 @@ impl World {
         let up = self.up();
         let Some(peg) = &mut self.peg else { return };
         let Some(node) = up.get(peg.dice.index(up.len())) else { return };
-        let Some(chain) = &self.nodes[*node].chain else { return };
+        let Some(chain) = self.nodes[*node].chain() else { return };
         let finalized = chain.view().finalized;
         let Some(state) = chain.state(&finalized.root) else { return };
         let ledger = state.peg.ledger();
@@ -334,20 +335,14 @@ impl World {
         }
         let up = self.up();
         let Some(node) = self.pick(&up) else { return false };
-        let Some(chain) = &self.nodes[node].chain else { return false };
+        let Some(chain) = self.nodes[node].chain() else { return false };
         let (view, verifier) = (chain.view(), chain.verifier());
         let sequence = view.peg.ledger().pause().sequence + 1;
         let decision = PauseState { sequence, pegin_paused, pegout_paused };
         let root = verifier.pause_signing_root(view.epoch, &decision);
         let pause = self.forge.pause(root, view.epoch, &decision, &self.signers(&view));
-        match verifier.pause(pause) {
-            Ok(pause) => {
-                self.truth.decisions.insert((view.epoch.0, sequence, pegin_paused, pegout_paused));
-                self.feed(node, Input::Pause(pause));
-                true
-            }
-            Err(_) => false,
-        }
+        self.truth.decisions.insert((view.epoch.0, sequence, pegin_paused, pegout_paused));
+        self.tell(node, Fact::Message { message: Message::Pause(pause), peer: None }) != Told::Refused
     }
 
     /// Lets a paused peg go on, again and again until it does: the decision may meet another one of the same number.
@@ -357,7 +352,7 @@ impl World {
         }
         self.at(self.now + RESUME_EVERY, Event::Outside(Outside::Resume));
         let up = self.up();
-        let paused = up.first().and_then(|node| self.nodes[*node].chain.as_ref()).is_some_and(|chain| {
+        let paused = up.first().and_then(|node| self.nodes[*node].chain()).is_some_and(|chain| {
             let view = chain.view();
             let pause = view.peg.ledger().pause();
             pause.pegin_paused || pause.pegout_paused
@@ -379,7 +374,7 @@ impl World {
         self.fire(Fault::PegTraffic);
         let Some(peg) = &mut self.peg else { return };
         if !burns {
-            let informed = up.first().and_then(|node| self.nodes[*node].chain.as_ref());
+            let informed = up.first().and_then(|node| self.nodes[*node].chain());
             let target = match informed {
                 Some(chain) => peg.target(chain.view().peg.ledger()),
                 None => peg.custody(),
@@ -389,7 +384,7 @@ impl World {
             return;
         }
         let Some(node) = up.get(peg.dice.index(up.len())).copied() else { return };
-        let Some(chain) = &self.nodes[node].chain else { return };
+        let Some(chain) = self.nodes[node].chain() else { return };
         let totals = *chain.view().peg.ledger().totals();
         let supply = (totals.credited.0 + totals.refunded.0).saturating_sub(totals.burned.0);
         if supply < 4 * MIN_PEGIN {
@@ -448,7 +443,7 @@ impl World {
 
     /// Liveness: what was confirmed long enough before the end stands in the books, if nothing was lost for good.
     pub(super) fn pegs_complete(&mut self, node: usize) {
-        let Some((peg, chain)) = self.peg.as_ref().zip(self.nodes[node].chain.as_ref()) else { return };
+        let Some((peg, chain)) = self.peg.as_ref().zip(self.nodes[node].chain()) else { return };
         let view = chain.view();
         let ledger = view.peg.ledger();
         // Deposits that vanished stop the peg, as they must.
@@ -467,6 +462,11 @@ impl World {
         }
     }
 
+    /// Whether blocks are on the best branch.
+    pub(super) fn bitcoin_has(&self, blocks: &[B256]) -> bool {
+        self.peg.as_ref().is_some_and(|peg| blocks.iter().all(|block| peg.bitcoin.has(block)))
+    }
+
     fn look_again_at_bitcoin(&mut self, node: usize) {
         let Some(peg) = &mut self.peg else { return };
         let next = peg.dice.between(500, 4_000);
@@ -480,7 +480,7 @@ impl World {
             return;
         }
         let Some(peg) = &mut self.peg else { return };
-        let Some(chain) = &self.nodes[node].chain else { return };
+        let Some(chain) = self.nodes[node].chain() else { return };
         let view = chain.view();
         let (headers, ledger) = (view.peg.headers(), view.peg.ledger());
         let late = usize::from(peg.dice.once_in(4));

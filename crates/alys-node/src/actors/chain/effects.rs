@@ -6,7 +6,6 @@ use super::{ChainActor, ChainMessage, ENGINE_DEADLINE};
 use crate::actors::execution::ExecutionMessage;
 use crate::actors::signer::SignerMessage;
 use crate::actors::storage::StorageMessage;
-use crate::clock::wall_now;
 use alys_actor::{Ask, Context, Message};
 use alys_chain::{
     AuxPowError, BlockRef, BuildId, ChainEvent, Effect, ExecutionId, ExecutionOutcome, ImportOutcome,
@@ -36,6 +35,8 @@ impl ChainActor {
         }
         self.set_timer(ctx);
         self.publish();
+        #[cfg(feature = "testing")]
+        self.show();
     }
 
     async fn carry_out(&mut self, effect: Effect, ctx: &mut Context<ChainMessage>) {
@@ -45,7 +46,13 @@ impl ChainActor {
             }
             Effect::Execute { id, block } => self.execute(id, block, ctx).await,
             Effect::Sign { id, request } => self.sign(id, request, ctx).await,
-            Effect::Persist { id, batch } => self.unwritten.push((id, batch)),
+            Effect::Persist { id, batch } => {
+                #[cfg(feature = "testing")]
+                if self.makes(super::Plant::BatchForgotten) && !self.writing.is_empty() {
+                    self.unwritten.clear();
+                }
+                self.unwritten.push((id, batch));
+            }
             Effect::Forkchoice(update) => {
                 // The execution actor is below this one and never waits for it.
                 if self.ports.execution.tell(ExecutionMessage::Forkchoice(update)).await.is_err() {
@@ -113,7 +120,7 @@ impl ChainActor {
         match self.reliance.take(&request) {
             Some(blocks) if self.ports.signer.is_some() => {
                 let within = Duration::from_secs(self.spec.slot_duration);
-                ctx.spawn("ask-bitcoin", judge(self.ports.bitcoin.clone(), blocks, within, (id, request)));
+                ctx.spawn("ask-bitcoin", judge(self.ports.bitcoin.has_all(blocks), within, (id, request)));
             }
             Some(_) | None => self.ask_signer(id, request, ctx).await,
         }
@@ -153,6 +160,11 @@ impl ChainActor {
             durable: answer.is_ok_and(|result| result.is_ok()),
         })
         .await;
+        #[cfg(feature = "testing")]
+        if self.makes(super::Plant::WrittenTooEarly) {
+            let ids = self.writing.iter().map(|(id, _)| *id).collect();
+            ctx.spawn("write", ready(ChainMessage::Written { ids, durable: true }));
+        }
     }
 
     fn answer_import(&mut self, root: Root, outcome: ImportOutcome) {
@@ -232,7 +244,7 @@ impl ChainActor {
 
     /// Measures a live block's way from the start of its slot to its certificate here.
     fn note_notarized(&self, block: &BlockRef) {
-        let millis = wall_now().since(self.spec.slot_start_millis(block.slot));
+        let millis = self.ports.clock.now().since(self.spec.slot_start_millis(block.slot));
         if millis < self.spec.slot_duration.saturating_mul(LIVE_SLOT_MILLIS) {
             metrics::histogram!("alys_chain_notarized_seconds").record(to_f64(millis) / 1000.0);
             tracing::info!(height = block.height.0, slot = block.slot.0, millis, "notarized");
@@ -241,6 +253,8 @@ impl ChainActor {
 
     fn set_timer(&mut self, ctx: &mut Context<ChainMessage>) {
         let wanted = self.chain.as_ref().and_then(|chain| chain.poll_timeout()).map(|(when, _)| when);
+        #[cfg(feature = "testing")]
+        let wanted = wanted.filter(|_| !self.makes(super::Plant::TimerLost) || self.timer.is_none());
         if self.timer.as_ref().map(|(when, _)| *when) == wanted {
             return;
         }
@@ -248,8 +262,13 @@ impl ChainActor {
             ctx.cancel(timer);
         }
         if let Some(when) = wanted {
-            self.timer = Some((when, ctx.at(instant_of(when), ChainMessage::Tick)));
+            self.timer = Some((when, ctx.at(self.instant_of(when), ChainMessage::Tick)));
         }
+    }
+
+    /// The monotonic instant at which the wall clock will show `when`.
+    fn instant_of(&self, when: UnixMillis) -> Instant {
+        Instant::now() + Duration::from_millis(when.since(self.ports.clock.now()))
     }
 
     fn publish(&self) {
@@ -287,12 +306,6 @@ async fn answer_later<M, T>(
         Poll::Ready(answer) => ctx.spawn(name, ready(message(answer))),
         Poll::Pending => ctx.spawn(name, async move { message(ask.await) }),
     };
-}
-
-/// The monotonic instant at which the wall clock will show `when`.
-fn instant_of(when: UnixMillis) -> Instant {
-    let now = wall_now();
-    Instant::now() + Duration::from_millis(when.since(now))
 }
 
 /// Heights and counts are far below 2^53.

@@ -2,7 +2,6 @@
 
 use super::{ChainActor, ChainMessage, PerformanceTargets, own_key, timed_check};
 use crate::actors::signer::Signed;
-use crate::clock::wall_now;
 use alys_actor::{Context, Reply};
 use alys_chain::peg::PauseError;
 use alys_chain::{Chain, FederationError, Input, Message as Gossip, PeerTag, Verified, Verifier, VerifyError};
@@ -124,7 +123,7 @@ impl ChainActor {
             Gossip::AuxPow(_) => return false,
         };
         let view = chain.view();
-        let newest = self.spec.slot_at(wall_now()).saturating_add(MAX_AHEAD);
+        let newest = self.spec.slot_at(self.ports.clock.now()).saturating_add(MAX_AHEAD);
         new && slot > view.finalized.slot && slot <= newest
     }
 

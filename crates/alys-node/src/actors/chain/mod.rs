@@ -9,20 +9,24 @@ mod range;
 mod reliance;
 mod requests;
 mod signing;
+#[cfg(feature = "testing")]
+mod simulation;
 mod targets;
 mod timings;
 
 pub use gossip::{Heard, NotHeard};
 pub use message::ChainMessage;
 pub use range::{RangeReply, VerifiedRange};
+pub use reliance::{BlockWitness, Knowledge};
 pub use requests::{BroadcastError, NotFinal, ProduceError, ReorgError};
+#[cfg(feature = "testing")]
+pub use simulation::{Seen, Simulation};
 pub use targets::{PerformanceTargets, TargetError};
 
 use super::execution::ExecutionMessage;
 use super::signer::SignerMessage;
 use super::storage::StorageMessage;
-use crate::bitcoin::NodeBitcoin;
-use crate::clock::wall_now;
+use crate::clock::WallClock;
 use alys_actor::{Actor, Addr, AskError, Context, Reply, TimerId};
 use alys_chain::{
     AuxPowError, BatchId, Chain, ChainBatch, ChainConfig, ChainEvent, ChainView, ImportOutcome, Input, InputError,
@@ -42,6 +46,9 @@ use std::time::Duration;
 use timings::{Timings, record};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
+
+#[cfg(feature = "testing")]
+use alys_chain::testing::Plant;
 
 /// How long the engine may take for one request before it counts as unavailable.
 const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
@@ -72,7 +79,9 @@ pub struct ChainPorts {
     /// Whether the node is level with its peers, in blocks and in time: else nothing is signed. None without a network.
     pub may_sign: Option<watch::Receiver<bool>>,
     /// Knows what proposals rely on in Bitcoin, or not: then they are not approved.
-    pub bitcoin: NodeBitcoin,
+    pub bitcoin: Arc<dyn BlockWitness>,
+    /// The wall clock; [`WallClock::default`] is the system's.
+    pub clock: WallClock,
 }
 
 /// Why the chain actor ends; its supervisor starts a new one from storage.
@@ -148,14 +157,16 @@ pub struct ChainActor {
     timer: Option<(UnixMillis, TimerId)>,
     timings: Timings,
     requests: Requests,
+    #[cfg(feature = "testing")]
+    simulation: Option<Simulation>,
 }
 
 impl ChainActor {
     /// An actor that goes on from what storage holds, or from genesis.
     pub fn new(spec: Arc<ChainSpec>, config: ChainActorConfig, ports: ChainPorts) -> Self {
         let ChainActorConfig { core: config, performance_targets } = config;
-        let started = spec.slot_at(wall_now());
-        let gate = SigningGate::new(spec.max_clock_drift);
+        let started = spec.slot_at(ports.clock.now());
+        let gate = SigningGate::new(ports.clock.clone(), spec.max_clock_drift);
         Self {
             spec,
             config,
@@ -173,6 +184,8 @@ impl ChainActor {
             timer: None,
             timings: Timings::new(performance_targets),
             requests: Requests::default(),
+            #[cfg(feature = "testing")]
+            simulation: None,
         }
     }
 
@@ -183,6 +196,10 @@ impl ChainActor {
             .ask(|reply| StorageMessage::Load { reply })
             .await
             .map_err(|source| ChainActorError::Port { port: "storage", source })??;
+        #[cfg(feature = "testing")]
+        if let Some(simulation) = &self.simulation {
+            return Ok(simulation.restore(*restored)?);
+        }
         Ok(Chain::restore((*self.spec).clone(), self.config.clone(), *restored)?)
     }
 
@@ -252,7 +269,7 @@ impl ChainActor {
     async fn feed(&mut self, input: Input, ctx: &mut Context<ChainMessage>) -> Result<(), InputError> {
         let Some(chain) = self.chain.as_mut() else { return Ok(()) };
         let began = Instant::now();
-        let result = chain.handle(wall_now(), input);
+        let result = chain.handle(self.ports.clock.now(), input);
         self.pump(ctx).await;
         self.timings.fed(began);
         result
@@ -371,7 +388,7 @@ impl Actor for ChainActor {
             ChainMessage::PauseVerified { result: Err(error), reply } => reply.send(Err(error)),
             ChainMessage::AuxPowTemplate { payout, reply } => {
                 if let Some(chain) = &self.chain {
-                    reply.send(chain.auxpow_template(payout, wall_now()));
+                    reply.send(chain.auxpow_template(payout, self.ports.clock.now()));
                 }
             }
             ChainMessage::ProduceBlock { reply } => self.produce_block(reply),

@@ -12,6 +12,7 @@ use alys_primitives::{BlockBody, Root};
 use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash as _, sha256d};
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::Pin;
 use std::time::Duration;
 
 /// Proposals that are remembered until they are voted on.
@@ -61,14 +62,37 @@ fn relied_on(body: &BlockBody) -> Vec<BlockHash> {
     blocks.into_iter().collect()
 }
 
+/// The answer of a [`BlockWitness`].
+pub type Knowledge = Pin<Box<dyn Future<Output = Result<bool, PortError>> + Send>>;
+
+/// Knows which blocks Bitcoin's best branch has.
+pub trait BlockWitness: Send + Sync {
+    /// Whether all blocks are on the best branch.
+    ///
+    /// # Errors
+    /// [`PortError`] if it can't tell now.
+    fn has_all(&self, blocks: Vec<BlockHash>) -> Knowledge;
+}
+
+impl BlockWitness for NodeBitcoin {
+    fn has_all(&self, blocks: Vec<BlockHash>) -> Knowledge {
+        let bitcoin = self.clone();
+        Box::pin(async move {
+            for block in blocks {
+                match bitcoin.headers_after(vec![block], 1).await {
+                    Ok(_) => {}
+                    Err(PortError::Invalid(Invalid::UnknownHeaders { .. })) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
 /// Asks Bitcoin, then tells the chain actor whether it may sign.
-pub(super) async fn judge(
-    bitcoin: NodeBitcoin,
-    blocks: Vec<BlockHash>,
-    within: Duration,
-    (id, request): (SignId, SignRequest),
-) -> ChainMessage {
-    let known = match tokio::time::timeout(within, has_all(&bitcoin, &blocks)).await {
+pub(super) async fn judge(known: Knowledge, within: Duration, (id, request): (SignId, SignRequest)) -> ChainMessage {
+    let known = match tokio::time::timeout(within, known).await {
         Ok(Ok(known)) => known,
         Ok(Err(error)) => {
             tracing::debug!(%error, "bitcoin can't tell what a proposal relies on");
@@ -77,18 +101,6 @@ pub(super) async fn judge(
         Err(_) => false,
     };
     ChainMessage::Judged { id, request, known }
-}
-
-/// Whether all blocks are on the best branch.
-async fn has_all(bitcoin: &NodeBitcoin, blocks: &[BlockHash]) -> Result<bool, PortError> {
-    for block in blocks {
-        match bitcoin.headers_after(vec![*block], 1).await {
-            Ok(_) => {}
-            Err(PortError::Invalid(Invalid::UnknownHeaders { .. })) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -152,7 +164,7 @@ mod tests {
             assert!(reliance.take(&approval(root)).is_none(), "judged once");
             for (bitcoin, expected) in [(bitcoin.clone(), expected), (NodeBitcoin::Absent, false)] {
                 let job = (SignId(1), approval(root));
-                let judged = judge(bitcoin, blocks.clone(), Duration::from_secs(5), job).await;
+                let judged = judge(bitcoin.has_all(blocks.clone()), Duration::from_secs(5), job).await;
                 assert!(matches!(judged, ChainMessage::Judged { known, .. } if known == expected), "{number}");
             }
         }
