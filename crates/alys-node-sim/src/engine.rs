@@ -1,5 +1,6 @@
 //! The engine behind the execution actor: what executing gives, the world says.
 
+use crate::machine::MADE_TO_FAIL;
 use crate::memory::{self, Shared};
 use crate::ports::{Out, Outbox};
 use alys_chain::{ExecutionOutcome, ForkchoiceUpdate, PayloadAttributes};
@@ -27,6 +28,14 @@ impl SimEngine {
 
     fn built(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, BuiltPayload>> {
         self.built.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the actor that asks fail, if the world wants it.
+    fn may_fail(&self) {
+        if std::mem::take(&mut memory::lock(&self.memory).fail) {
+            self.outbox.push(Out::Failed);
+            panic!("{MADE_TO_FAIL}");
+        }
     }
 
     fn executed(&self, hash: B256) -> Result<(Wei, Burns), EngineError> {
@@ -59,8 +68,11 @@ impl ExecutionEngine for SimEngine {
         attributes: Option<Attributes>,
     ) -> Result<ForkchoiceOutcome, EngineError> {
         let update = ForkchoiceUpdate { head: state.head, safe: state.safe, finalized: state.finalized };
+        self.may_fail();
+        if let Err(what) = memory::lock(&self.memory).follow(&update) {
+            self.outbox.push(Out::Broken(what));
+        }
         self.outbox.push(Out::Forkchoice(update));
-        memory::lock(&self.memory).head = state.head;
         let Some(attributes) = attributes else {
             return Ok(ForkchoiceOutcome { status: PayloadStatus::Valid, payload_id: None });
         };
@@ -89,6 +101,7 @@ impl ExecutionEngine for SimEngine {
     }
 
     async fn new_payload(&self, payload: NewPayload) -> Result<PayloadStatus, EngineError> {
+        self.may_fail();
         let (hash, number) = (payload.payload.block_hash, payload.payload.block_number);
         let (reply, answer) = oneshot::channel();
         self.outbox.push(Out::Execute { payload: payload.payload, reply });

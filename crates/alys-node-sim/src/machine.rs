@@ -19,7 +19,7 @@ use alys_primitives::{
     BlockBody, BlockHeader, ExecutionPayload, Root, SignatureBytes, SignedBlock, TreeHash as _, UnixMillis,
     VariableList,
 };
-use alys_sim::machine::{Clock, Fact, Found, Machine, Maker, Question, Start, Told, Wish};
+use alys_sim::machine::{Clock, Fact, Found, Machine, Maker, Question, Start, Told, Victim, Wish};
 use alys_store::StoreError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -268,7 +268,7 @@ impl Node {
             self.wishes.push_back(Wish::Effect(Effect::Event(event)));
         }
         if failed {
-            self.wishes.push_back(Wish::Failed);
+            self.wishes.push_back(Wish::Failed(Victim::Chain));
         }
         told
     }
@@ -340,6 +340,14 @@ impl Node {
             Out::Worked { hash, outcome } => Effect::AuxPowProcessed { hash, outcome },
             Out::Changed { change_root, outcome } => Effect::FederationProcessed { change_root, outcome },
             Out::Paused { pause_root, outcome } => Effect::PauseProcessed { pause_root, outcome },
+            Out::Failed => {
+                self.wishes.push_back(Wish::Failed(Victim::Execution));
+                return None;
+            }
+            Out::Broken(what) => {
+                self.broken(what);
+                return None;
+            }
             Out::Ended => {
                 self.wishes.push_back(Wish::Ended);
                 return None;
@@ -604,8 +612,12 @@ impl Machine for Node {
                 });
                 Told::Taken
             }
-            Fact::Panic => {
+            Fact::Panic(Victim::Chain) => {
                 lock(&self.mirror).panic = true;
+                Told::Taken
+            }
+            Fact::Panic(Victim::Execution) => {
+                memory::lock(&self.memory).fail = true;
                 Told::Taken
             }
         };
@@ -615,7 +627,7 @@ impl Machine for Node {
 
     fn poll_wish(&mut self) -> Option<Wish> {
         let wish = self.wishes.pop_front();
-        if matches!(wish, Some(Wish::Failed)) {
+        if matches!(wish, Some(Wish::Failed(Victim::Chain))) {
             // Until now it was the core of whom the wishes before tell.
             self.core = None;
         }

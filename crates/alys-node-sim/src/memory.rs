@@ -1,6 +1,6 @@
 //! What of a machine survives its power, apart from the disk that the world keeps.
 
-use alys_chain::SignRequest;
+use alys_chain::{ForkchoiceUpdate, SignRequest};
 use alys_node::actors::signer::Signed;
 use alys_primitives::{B256, Burns, Slot, Wei};
 use alys_store::signing::Duty;
@@ -16,6 +16,10 @@ pub(crate) struct Memory {
     pub(crate) head: B256,
     /// Executed blocks: number, fees, burns.
     pub(crate) executed: BTreeMap<B256, (u64, Wei, Burns)>,
+    /// Numbers of the safe and the finalized block that the engine was told of.
+    told: [u64; 2],
+    /// Whoever asks the engine next fails.
+    pub(crate) fail: bool,
     proposal: Option<Slot>,
     approval: Option<Slot>,
 }
@@ -30,7 +34,8 @@ pub(crate) fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
 
 impl Memory {
     pub(crate) fn new(genesis: B256) -> Self {
-        Self { genesis, head: genesis, executed: BTreeMap::new(), proposal: None, approval: None }
+        let executed = BTreeMap::new();
+        Self { genesis, head: genesis, executed, told: [0; 2], fail: false, proposal: None, approval: None }
     }
 
     /// Number of an executed block; zero for others and for genesis.
@@ -40,6 +45,7 @@ impl Memory {
 
     /// The engine's last blocks did not reach its disk: it stands at an ancestor of its head again.
     pub(crate) fn fall_back(&mut self, blocks: u64) {
+        self.told = [0; 2];
         let target = self.number(&self.head).saturating_sub(blocks);
         let found = self.executed.iter().find(|(_, (number, _, _))| *number == target).map(|(hash, _)| *hash);
         self.head = found.unwrap_or(self.genesis);
@@ -48,7 +54,25 @@ impl Memory {
     /// The engine's disk went with the chain's.
     pub(crate) fn lose_engine(&mut self) {
         self.head = self.genesis;
+        self.told = [0; 2];
         self.executed.clear();
+    }
+
+    /// The engine is told to follow a head. Zero hashes name nothing; safe and finalized never go back.
+    pub(crate) fn follow(&mut self, update: &ForkchoiceUpdate) -> Result<(), String> {
+        self.head = update.head;
+        for (position, (name, hash)) in [("safe", update.safe), ("finalized", update.finalized)].into_iter().enumerate()
+        {
+            let (now, before) = (self.number(&hash), self.told[position]);
+            if hash.is_zero() {
+                continue;
+            }
+            if now < before {
+                return Err(format!("the engine's {name} block goes from number {before} back to {now}"));
+            }
+            self.told[position] = now;
+        }
+        Ok(())
     }
 
     /// The signer signed.

@@ -61,6 +61,10 @@ pub(crate) enum Out {
         pause_root: Root,
         outcome: Result<(), PauseError>,
     },
+    /// The execution actor was made to fail.
+    Failed,
+    /// The engine was asked for what it never may be.
+    Broken(String),
     /// The supervision tree has ended.
     Ended,
 }

@@ -52,7 +52,7 @@ pub enum Fault {
     BitcoinReorg,
     /// A quorum pauses the peg's directions and resumes them.
     PegPause,
-    /// A node's chain actor panics in the middle of its work; only where the machines have actors.
+    /// A node's chain or execution actor panics in the middle of its work; only where the machines have actors.
     ActorPanic,
     /// One node's disk is damaged, which is noticed: it begins again with nothing but its signing record.
     DiskLoss,

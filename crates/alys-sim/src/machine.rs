@@ -64,8 +64,17 @@ pub enum Fact {
         /// Whether all blocks are on the best branch that this machine sees.
         known: bool,
     },
-    /// The chain's actor panics at the next message that it handles.
-    Panic,
+    /// An actor panics at the next message that it handles.
+    Panic(Victim),
+}
+
+/// An actor that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// The one around the core: its memory is lost, its supervisor starts another one from the disk.
+    Chain,
+    /// The one that drives the engine.
+    Execution,
 }
 
 /// What became of a fact.
@@ -83,6 +92,7 @@ pub enum Told {
 
 /// What a machine wants of its surroundings.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a wish is moved once and never kept")]
 pub enum Wish {
     /// As of the core. Answers to building, executing, signing and writing are facts with the same id.
     Effect(Effect),
@@ -103,7 +113,7 @@ pub enum Wish {
     /// The chain was read from the disk again, after a start of the machine or of an actor; how it was then.
     Restored(Box<Chain>),
     /// An actor failed; its supervisor starts another one.
-    Failed,
+    Failed(Victim),
     /// All actors have ended: the process is gone.
     Ended,
     /// Something happened that never may.
@@ -255,7 +265,7 @@ impl Machine for CoreMachine {
                 messages.fold(Told::Taken, |_, message| self.take(clock, message, Some(peer)))
             }
             // It asks no such questions and has no actors.
-            Fact::Read { .. } | Fact::Bitcoin { .. } | Fact::Panic => Told::NotTaken,
+            Fact::Read { .. } | Fact::Bitcoin { .. } | Fact::Panic(_) => Told::NotTaken,
         }
     }
 

@@ -60,8 +60,10 @@ pub struct ExecutionActor<E> {
 
 impl<E: ExecutionEngine> ExecutionActor<E> {
     /// An actor that drives `engine`, whose genesis block has the hash `genesis`.
+    ///
+    /// Until it is told which blocks are safe and final it names none: what an earlier incarnation had told the engine stands.
     pub fn new(engine: E, genesis: B256) -> Self {
-        let forkchoice = ForkchoiceState { head: genesis, safe: genesis, finalized: genesis };
+        let forkchoice = ForkchoiceState { head: genesis, safe: B256::ZERO, finalized: B256::ZERO };
         Self { engine, forkchoice, build_time: Duration::ZERO, failure: None }
     }
 

@@ -4,7 +4,7 @@ use super::{Event, World};
 use crate::{
     Fault,
     invariants::Acknowledged,
-    machine::{Fact, Found, Question, Told, Wish},
+    machine::{Fact, Found, Question, Told, Victim, Wish},
 };
 use alys_chain::{
     Chain, ChainEvent, ChainWrite, Effect, ImportOutcome, Input, Offence, PendingReason, SignRequest, testing::Plant,
@@ -50,7 +50,8 @@ impl World {
                     self.answer(node, latency, Fact::Bitcoin { id, known });
                 }
                 Wish::Restored(chain) => self.restored(node, &chain),
-                Wish::Failed => self.path("actors restarted"),
+                Wish::Failed(Victim::Chain) => self.path("actors restarted"),
+                Wish::Failed(Victim::Execution) => self.path("engine actors restarted"),
                 Wish::Ended => {
                     self.path("processes ended");
                     self.stop(node);
@@ -147,7 +148,8 @@ impl World {
             }
             Effect::Forkchoice(update) => {
                 for hash in [update.head, update.safe, update.finalized] {
-                    if self.is_honest(node) && !self.nodes[node].executor.knows(&hash) {
+                    // Zero names no block (the Engine API's way to say nothing).
+                    if self.is_honest(node) && !hash.is_zero() && !self.nodes[node].executor.knows(&hash) {
                         self.violate("only executed payloads are followed", format!("node {node} follows {hash}"));
                     }
                 }

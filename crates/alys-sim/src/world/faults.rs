@@ -3,7 +3,7 @@
 use super::{Ending, Event, World};
 use crate::{
     Fault,
-    machine::{Fact, Told},
+    machine::{Fact, Told, Victim},
 };
 use alys_chain::{
     ChainView, Input, Message,
@@ -109,7 +109,10 @@ impl World {
                 self.lose_disk(node);
                 true
             }
-            Fault::ActorPanic => self.tell(node, Fact::Panic) == Told::Taken,
+            Fault::ActorPanic => {
+                let victim = if self.dice.once_in(3) { Victim::Execution } else { Victim::Chain };
+                self.tell(node, Fact::Panic(victim)) == Told::Taken
+            }
             Fault::Delay
             | Fault::Loss
             | Fault::Duplicate

@@ -10,7 +10,7 @@ use rand::TryRngCore as _;
 /// Threads that check one run; the rest of the node goes on beside them.
 const THREADS: usize = 2;
 
-/// Answer to an import of a run: what became of its last block.
+/// Answer to an import of a run: what became of its last block, or of the last one before an epoch that was not known yet.
 pub type RangeReply = Reply<Result<ImportOutcome, VerifyError>>;
 
 /// A run whose signatures hold.
