@@ -75,7 +75,7 @@ struct Mirror {
     /// The core after the last message, if there was one since the last look.
     fed: Option<Chain>,
     /// Cores as they were read from the disk.
-    restored: Vec<Box<Chain>>,
+    restored: Vec<Chain>,
     /// When it wants to be woken, true time.
     wake: Option<u64>,
     /// Messages since the last look.
@@ -249,7 +249,7 @@ impl Node {
             if std::mem::take(&mut mirror.fed_times) >= TOO_BUSY {
                 self.wishes.push_back(Wish::Broken(format!("{TOO_BUSY} messages in no time")));
             }
-            self.wishes.extend(mirror.restored.drain(..).map(Wish::Restored));
+            self.wishes.extend(mirror.restored.drain(..).map(|chain| Wish::Restored(Box::new(chain))));
             self.core = mirror.fed.take().or(self.core.take());
             self.wake = mirror.wake;
         }
@@ -427,11 +427,11 @@ impl Node {
             }
             Input::Built { id, result } => {
                 let reply = self.builds.remove(&id.0);
-                self.run(clock, || drop(reply.map(|reply| reply.send(result))));
+                self.run(clock, || answer_with(reply, result));
             }
             Input::Executed { id, outcome } => {
                 let reply = self.executions.remove(&id.0);
-                self.run(clock, || drop(reply.map(|reply| reply.send(outcome))));
+                self.run(clock, || answer_with(reply, outcome));
             }
             Input::Signed { id, result } => {
                 let Some((request, reply)) = self.signings.remove(&id.0) else { return Told::NotTaken };
@@ -530,6 +530,13 @@ impl Node {
     }
 }
 
+/// Answers whoever still waits for it.
+fn answer_with<T>(waiting: Option<oneshot::Sender<T>>, answer: T) {
+    if let Some(waiting) = waiting {
+        drop(waiting.send(answer));
+    }
+}
+
 /// Puts a question into the chain's inbox and waits for the answer in a task; one that failed with the actor is none.
 fn spawn<T: Send + 'static>(ask: alys_actor::Ask<ChainMessage, T>, then: impl FnOnce(T) + Send + 'static) {
     tokio::spawn(async move {
@@ -559,7 +566,7 @@ fn carrier(payload: ExecutionPayload) -> SignedBlock {
 fn look(mirror: &Mutex<Mirror>, seen: Seen<'_>, now: u64, wall: UnixMillis) {
     let mut mirror = lock(mirror);
     match seen {
-        Seen::Restored(chain) => mirror.restored.push(Box::new(chain.clone())),
+        Seen::Restored(chain) => mirror.restored.push(chain.clone()),
         Seen::Fed(chain) => {
             mirror.fed_times += 1;
             if mirror.fed_times == TOO_BUSY {
@@ -607,9 +614,7 @@ impl Machine for Node {
             }
             Fact::Bitcoin { id, known } => {
                 let reply = self.bitcoin.remove(&id);
-                self.run(clock, || {
-                    let _ = reply.map(|reply| reply.send(known));
-                });
+                self.run(clock, || answer_with(reply, known));
                 Told::Taken
             }
             Fact::Panic(Victim::Chain) => {
