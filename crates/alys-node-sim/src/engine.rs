@@ -1,7 +1,7 @@
 //! The engine behind the execution actor: what executing gives, the world says.
 
-use crate::machine::MADE_TO_FAIL;
 use crate::memory::{self, Shared};
+use crate::mirror::MADE_TO_FAIL;
 use crate::ports::{Out, Outbox};
 use alys_chain::{ExecutionOutcome, ForkchoiceUpdate, PayloadAttributes};
 use alys_engine::{

@@ -5,6 +5,7 @@
 //! leaves the machine as a wish of [`alys_sim::machine`]; the world of `alys-sim` answers, late, never, or after the machine
 //! has stopped: a machine that loses its power is a runtime that is dropped.
 //!
+//! - `boot.rs`: the actors, their ports and their runtime. `mirror.rs`: what the chain's actor shows of its core.
 //! - `machine.rs`: facts become messages, messages to others become wishes.
 //! - `ports.rs`: the ends of the actors' ports. `engine.rs`: the engine behind the execution actor.
 //! - `idle.rs`: when nothing is left to do until the time moves.
@@ -14,10 +15,12 @@
 
 #![forbid(unsafe_code)]
 
+mod boot;
 mod engine;
 mod idle;
 mod machine;
 mod memory;
+mod mirror;
 mod ports;
 
 use alys_sim::machine::Maker;
@@ -27,7 +30,7 @@ use std::sync::Once;
 /// Machines with a node's actors.
 pub fn nodes() -> Box<dyn Maker> {
     QUIET.call_once(be_quiet);
-    Box::new(machine::Nodes::default())
+    Box::new(boot::Nodes::default())
 }
 
 static QUIET: Once = Once::new();
@@ -36,7 +39,7 @@ static QUIET: Once = Once::new();
 fn be_quiet() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let made = panic.payload().downcast_ref::<String>().is_some_and(|text| text == machine::MADE_TO_FAIL);
+        let made = panic.payload().downcast_ref::<String>().is_some_and(|text| text == mirror::MADE_TO_FAIL);
         if !made {
             before(panic);
         }

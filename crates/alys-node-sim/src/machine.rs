@@ -1,94 +1,33 @@
 //! A node's actors in a runtime of their own: facts become messages, what they ask of others becomes wishes.
 
-use crate::engine::SimEngine;
+use crate::boot::Started;
 use crate::idle::Idle;
-use crate::memory::{self, Memory, Shared};
-use crate::ports::{BitcoinPort, Out, Outbox, SignReply, SignerPort, StoragePort};
-use alys_actor::{Addr, Child, Reply, Supervisor, System};
+use crate::memory::{self, Shared};
+use crate::mirror::{Mirror, TOO_BUSY, lock};
+use crate::ports::{Out, Outbox, SignReply};
+use alys_actor::{Addr, Reply};
 use alys_chain::{
     BatchId, BuildId, Built, Chain, ChainEvent, Effect, ExecutionId, ExecutionOutcome, ImportOutcome, Input,
     Message as Gossip, PeerTag, PendingReason, SignId, SignRequest, Unavailable, change_root, peg::pause_root,
 };
-use alys_node::actors::chain::{ChainActor, ChainActorConfig, ChainMessage, ChainPorts, Seen, Simulation};
-use alys_node::actors::execution::ExecutionActor;
+use alys_node::actors::chain::ChainMessage;
 use alys_node::actors::signer::SignerMessage;
 use alys_node::actors::storage::StorageMessage;
-use alys_node::clock::WallClock;
 use alys_p2p::Verdict;
 use alys_primitives::{
-    BlockBody, BlockHeader, ExecutionPayload, Root, SignatureBytes, SignedBlock, TreeHash as _, UnixMillis,
-    VariableList,
+    BlockBody, BlockHeader, ExecutionPayload, Root, SignatureBytes, SignedBlock, TreeHash as _, VariableList,
 };
-use alys_sim::machine::{Clock, Fact, Found, Machine, Maker, Question, Start, Told, Victim, Wish};
+use alys_sim::machine::{Clock, Fact, Found, Machine, Question, Told, Victim, Wish};
 use alys_store::StoreError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::{broadcast, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::{broadcast, oneshot};
 
 /// A machine looks at its timers at least this often, in milliseconds, whatever the core wants.
 const LOOK_EVERY: u64 = 250;
-
-/// Messages and events that one run of the actors may send.
-const CHANNEL: usize = 4_096;
-
-/// Blocks that an engine loses that did not sync.
-const ENGINE_LOSES: u64 = 3;
-
-/// So many messages of one instant mean that the actor keeps itself busy.
-const TOO_BUSY: u32 = 20_000;
-
-/// What an actor says that is made to fail.
-pub(crate) const MADE_TO_FAIL: &str = "the simulator makes the chain's actor fail";
-
-/// Makes nodes, and keeps what of them survives a loss of power.
-#[derive(Debug, Default)]
-pub(crate) struct Nodes(BTreeMap<usize, Shared>);
-
-impl Maker for Nodes {
-    fn boot(&mut self, start: Start<'_>) -> Result<Box<dyn Machine>, String> {
-        let genesis = start.fixture.spec.evm.genesis_hash;
-        let memory = self.0.entry(start.node).or_insert_with(|| Arc::new(Mutex::new(Memory::new(genesis))));
-        if start.disk.pointers.is_none() {
-            memory::lock(memory).lose_engine();
-        } else if start.boot % 3 == 2 {
-            memory::lock(memory).fall_back(ENGINE_LOSES);
-        }
-        Ok(Box::new(Node::boot(start, memory)?))
-    }
-
-    fn flag(&self) -> &'static str {
-        "--actors "
-    }
-
-    fn has_actors(&self) -> bool {
-        true
-    }
-}
-
-/// What the chain's actor shows of its core.
-#[derive(Debug, Default)]
-struct Mirror {
-    /// The core after the last message, if there was one since the last look.
-    fed: Option<Chain>,
-    /// Cores as they were read from the disk.
-    restored: Vec<Chain>,
-    /// When it wants to be woken, true time.
-    wake: Option<u64>,
-    /// Messages since the last look.
-    fed_times: u32,
-    /// Panic at the next message.
-    panic: bool,
-    /// It panicked.
-    failed: bool,
-}
-
-fn lock(mirror: &Mutex<Mirror>) -> MutexGuard<'_, Mirror> {
-    mirror.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The answer to a question to the disk.
 #[derive(Debug)]
@@ -126,91 +65,19 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn boot(start: Start<'_>, memory: &Shared) -> Result<Self, String> {
-        let idle = Arc::new(Idle::default());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .on_thread_park(idle.about_to_sleep())
-            .build()
-            .map_err(|error| error.to_string())?;
-        let (outbox, mirror) = (Outbox::default(), Arc::new(Mutex::new(Mirror::default())));
-        let skew = Arc::new(AtomicI64::new(start.clock.skew));
-        let (gossip, events) = (broadcast::channel(CHANNEL), broadcast::channel(CHANNEL));
-        let entered = runtime.enter();
-        let (booted, origin) = (start.clock.now, Instant::now());
-        // The monotonic clock shows the true time.
-        let now = move || booted + u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let clock = {
-            let skew = Arc::clone(&skew);
-            WallClock::new(move || UnixMillis(now().saturating_add_signed(skew.load(Ordering::Relaxed))))
-        };
-        let mut root = Supervisor::new("root");
-        let storage = root.add(Child::new("storage", {
-            let outbox = outbox.clone();
-            move || StoragePort(outbox.clone())
-        }));
-        let execution = root.add(Child::new("execution", {
-            let (outbox, memory, evm) = (outbox.clone(), Arc::clone(memory), start.fixture.spec.evm.clone());
-            move || {
-                let engine = SimEngine::new(outbox.clone(), Arc::clone(&memory), evm.chain_id);
-                ExecutionActor::new(engine, evm.genesis_hash)
-            }
-        }));
-        let signer = root.add(Child::new("signer", {
-            let outbox = outbox.clone();
-            move || SignerPort(outbox.clone())
-        }));
-        let genesis = start.fixture.genesis(start.config.clone());
-        let ports = ChainPorts {
-            storage,
-            execution,
-            // One that lacks blocks asks storage for them; every other node has one that the node brings up by itself.
-            engine_is_external: start.node % 2 == 1,
-            signer: Some(signer),
-            view: Arc::new(watch::channel(genesis.view()).0),
-            events: events.0,
-            gossip: gossip.0,
-            may_sign: None,
-            bitcoin: Arc::new(BitcoinPort(outbox.clone())),
-            clock: clock.clone(),
-        };
-        let simulation = {
-            let (fixture, config, mirror) = (start.fixture.clone(), start.config.clone(), Arc::clone(&mirror));
-            let restore = move |restored| fixture.restore(config.clone(), restored);
-            let look = move |seen: Seen<'_>| look(&mirror, seen, now(), clock.now());
-            Simulation::new(restore, look, start.fixture.plant)
-        };
-        let chain = root.add(Child::new("chain", {
-            let spec = Arc::new(start.fixture.spec.clone());
-            let config = ChainActorConfig { core: start.config, ..ChainActorConfig::default() };
-            move || ChainActor::simulated(spec.clone(), config.clone(), ports.clone(), simulation.clone())
-        }));
-        let system = System::builder("node")
-            .seed(start.seed)
-            .perturb(start.seed)
-            .blocking_inline()
-            .look_every(Duration::from_hours(1))
-            .watchdog(Duration::from_hours(1));
-        let ended = outbox.clone();
-        runtime.spawn(async move {
-            if let Ok(system) = system.start(root).await {
-                system.ended().await;
-            }
-            ended.push(Out::Ended);
-        });
-        drop(entered);
-        Ok(Self {
+    pub(crate) fn new(started: Started) -> Self {
+        let Started { runtime, idle, chain, outbox, gossip, events, memory, mirror, skew, now } = started;
+        Self {
             runtime,
             idle,
             chain,
             outbox,
-            gossip: gossip.1,
-            events: events.1,
-            memory: Arc::clone(memory),
+            gossip,
+            events,
+            memory,
             mirror,
             skew,
-            now: booted,
+            now,
             core: None,
             wake: None,
             wishes: VecDeque::new(),
@@ -222,7 +89,7 @@ impl Node {
             executions: BTreeMap::new(),
             signings: BTreeMap::new(),
             bitcoin: BTreeMap::new(),
-        })
+        }
     }
 
     /// Lets the time move to `clock`, gives `inject` to the actors, and runs them until they wait.
@@ -559,28 +426,6 @@ fn carrier(payload: ExecutionPayload) -> SignedBlock {
         body: BlockBody::default(),
         payload,
         parent_notarization: VariableList::empty(),
-    }
-}
-
-/// Notes what the actor shows, in its task.
-fn look(mirror: &Mutex<Mirror>, seen: Seen<'_>, now: u64, wall: UnixMillis) {
-    let mut mirror = lock(mirror);
-    match seen {
-        Seen::Restored(chain) => mirror.restored.push(chain.clone()),
-        Seen::Fed(chain) => {
-            mirror.fed_times += 1;
-            if mirror.fed_times == TOO_BUSY {
-                drop(mirror);
-                panic!("the chain's actor handles {TOO_BUSY} messages in no time");
-            }
-            mirror.fed = Some(chain.clone());
-            mirror.wake = chain.poll_timeout().map(|(local, _)| now + local.since(wall));
-        }
-    }
-    if std::mem::take(&mut mirror.panic) {
-        (mirror.failed, mirror.wake) = (true, None);
-        drop(mirror);
-        panic!("{MADE_TO_FAIL}");
     }
 }
 
