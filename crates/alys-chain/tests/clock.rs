@@ -62,16 +62,18 @@ fn a_clock_that_is_set_back_while_the_engine_is_away_makes_no_busy_loop() {
 }
 
 #[test]
-fn a_payload_for_a_later_slot_waits_for_no_earlier_one() {
+fn a_payload_for_a_later_slot_is_signed_for_in_no_earlier_one() {
     let (fixture, mut node) = member();
     let start = fixture.slot_start(6);
     run(&mut node, fixture.slot_start(0), fixture.slot_start(5));
     // Its payload is ready, the slot has not begun.
-    let early = UnixMillis(start.0 - 1);
-    run(&mut node, UnixMillis(start.0 - 200), early);
-    proposed(&mut node);
+    node.handle(UnixMillis(start.0 - 200), Input::Tick).unwrap();
+    let signed = |node: &Node| node.signer.as_ref().unwrap().signed.clone();
+    let before = signed(&node);
     node.handle(UnixMillis(fixture.slot_start(4).0 + 100), Input::Tick).unwrap();
-    assert!(proposed(&mut node).is_empty(), "nothing is proposed for a slot that has not begun");
+    assert_eq!(signed(&node), before, "nothing is signed for a slot that has not begun");
+    node.handle(start, Input::Tick).unwrap();
+    assert!(signed(&node).len() > before.len(), "the slot has begun");
 }
 
 #[test]
