@@ -1,5 +1,5 @@
-//! What a member does whose wall clock is set back, or jumps ahead and comes back. Its signer has the last word on what is signed;
-//! the core must neither spin nor be locked out.
+//! What a member does by its wall clock, which may be set back, or jump ahead and come back. Its signer has the last word on what
+//! is signed; the core must neither spin nor be locked out.
 
 #![allow(clippy::unwrap_used, reason = "tests may stop")]
 
@@ -74,6 +74,18 @@ fn a_payload_for_a_later_slot_is_signed_for_in_no_earlier_one() {
     assert_eq!(signed(&node), before, "nothing is signed for a slot that has not begun");
     node.handle(start, Input::Tick).unwrap();
     assert!(signed(&node).len() > before.len(), "the slot has begun");
+}
+
+#[test]
+fn a_proposal_is_made_up_to_the_deadline_and_not_later() {
+    for (late, made) in [(0, 1), (1, 0)] {
+        let (fixture, mut node) = member();
+        run(&mut node, fixture.slot_start(0), fixture.slot_start(5));
+        proposed(&mut node);
+        let deadline = fixture.config(Some(0)).production_deadline;
+        node.handle(UnixMillis(fixture.slot_start(6).0 + deadline + late), Input::Tick).unwrap();
+        assert_eq!(proposed(&mut node).len(), made, "{late} ms late");
+    }
 }
 
 #[test]
