@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) const TOO_BUSY: u32 = 20_000;
 
 /// What an actor says that is made to fail.
-pub(crate) const MADE_TO_FAIL: &str = "the simulator makes the chain's actor fail";
+pub(crate) const MADE_TO_FAIL: &str = "the simulator makes this actor fail";
 
 /// What the chain's actor shows.
 #[derive(Debug, Default)]
